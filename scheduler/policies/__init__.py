@@ -1,0 +1,1 @@
+"""Who is next: pure functions and counters, without I/O and clocks."""

@@ -1,0 +1,33 @@
+"""What the record store tells of changes, in order per partition and without gaps while the store stands."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from scheduler.states import TaskState
+
+
+@dataclass(frozen=True, slots=True)
+class TaskChange:
+    """A task entered a state, or, with `output`, its stream grew."""
+
+    id: str
+    state: TaskState
+    attempt: int
+    output: bool = False
+
+
+class EventFeed(Protocol):
+    """Follows event streams. Each iterator has its own position; closing it (aclose, or cancelling) lets go."""
+
+    def changes(self) -> AsyncIterator[list[TaskChange]]:
+        """Yield batches of changes of all partitions from now on.
+
+        The first item is an empty list: from that moment on nothing is missed. An empty list later means that the
+        store was away and may have lost events: read again what you follow.
+        """
+        ...
+
+    def cancellations(self) -> AsyncIterator[list[str]]:
+        """Yield batches of ids that were cancelled while RUNNING, from now on; the first item is an empty list."""
+        ...

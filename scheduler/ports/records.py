@@ -1,0 +1,285 @@
+"""The record store: one record a task, changed by atomic, fenced, batched steps.
+
+Every method takes a batch, groups it by the partition in each task's id, and is atomic per partition. Every method
+raises RecordsUnavailable when the store does not answer in time; the outcome is unknown then, and calling again
+with the same arguments is harmless. Cancelling a call leaves its outcome unknown as well. Each change of state also
+appends to the partition's event stream (ports/events.py). Stamps are milliseconds of the store's own clock.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Protocol
+
+from scheduler.states import Level, TaskState
+
+
+@dataclass(frozen=True, slots=True)
+class NewTask:
+    """A task that passed validation, ready to be recorded as QUEUED with publication 1 and attempt 0."""
+
+    id: str
+    tenant: str
+    pool: str
+    level: Level
+    envelope: bytes
+    """Serialised `forebay.tasks.v1.Envelope`; opaque here."""
+    max_attempts: int
+    deadline_ms: int = 0
+    """0 for none."""
+    idempotency_key: str = ""
+    """Empty for none. Scoped to the tenant. All tasks with one key must be in one partition."""
+    fingerprint: str = ""
+    """Digest of the body, compared when the key is met again."""
+
+
+class Admitted(IntEnum):
+    """What became of a NewTask."""
+
+    CREATED = 1
+    EXISTING = 2
+    """Its key and fingerprint are known: `Admission.task_id` names the task that exists."""
+    CONFLICT = 3
+    """Its key is known with another fingerprint: `Admission.task_id` names the other task."""
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """Answer for one NewTask, in the order of the batch. Times and state are those of the task named."""
+
+    verdict: Admitted
+    task_id: str
+    state: TaskState
+    publication: int
+    create_time_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class PublishTicket:
+    """Reminder, kept by the store, that publications are on their way to the log; one per partition and batch."""
+
+    partition: int
+    member: str
+    """Opaque; names the ids and publication numbers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Republication:
+    """A QUEUED task that must be put on the log with this number."""
+
+    id: str
+    publication: int
+    envelope: bytes
+
+
+class Lease(IntEnum):
+    """What became of a request to lease."""
+
+    GRANTED = 1
+    STALE = 2
+    """Terminal, missing, or queued under another publication: the message is worth nothing any more."""
+    HELD = 3
+    """RUNNING under a lease that stands: keep the message until that attempt ends."""
+    EXPIRED = 4
+    """Its deadline has passed: it was made EXPIRED by this call."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseReply:
+    """Answer for one request to lease, in the order of the batch."""
+
+    verdict: Lease
+    attempt: int = 0
+    """The fencing token of the granted attempt; of the present one for HELD."""
+    time_ms: int = 0
+    """When it was granted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """A claim to execute a task: its id and the attempt that is the fencing token."""
+
+    id: str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """What an attempt came to."""
+
+    id: str
+    attempt: int
+    state: TaskState
+    """SUCCEEDED or FAILED."""
+    result: bytes = b""
+    """Serialised `forebay.tasks.v1.Result` for SUCCEEDED; opaque here."""
+    error: bytes = b""
+    """Serialised `google.rpc.Status` for FAILED; opaque here."""
+    reason: str = ""
+    """UPPER_SNAKE word for the history; empty for the ordinary way."""
+    last_output: bytes = b""
+    """Serialised `StreamOutputResponse` that closes the task's stream; empty when it has none. Opaque here."""
+
+
+class Written(IntEnum):
+    """What became of an Ending."""
+
+    WRITTEN = 1
+    ALREADY = 2
+    """This very attempt had written its ending before: the call is a repetition."""
+    FENCED = 3
+    """The task is terminal, gone, or belongs to another attempt: nothing was written."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutputChunk:
+    """Output of a running attempt, for the task's stream."""
+
+    id: str
+    attempt: int
+    payload: bytes
+    """Serialised `StreamOutputResponse` without its sequence; opaque here."""
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryEntry:
+    """One step in a task's history."""
+
+    time_ms: int
+    state: TaskState
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A task as the store has it. Times are 0 where they have not come."""
+
+    id: str
+    tenant: str
+    state: TaskState
+    attempt: int
+    publication: int
+    envelope: bytes
+    create_time_ms: int
+    queue_time_ms: int
+    start_time_ms: int
+    end_time_ms: int
+    runner: str
+    error: bytes
+    result: bytes
+    """Empty when not asked for, not there yet, or expired."""
+    history: tuple[HistoryEntry, ...]
+
+
+class Cancelled(IntEnum):
+    """What became of a request to cancel."""
+
+    CANCELLED = 1
+    ALREADY_TERMINAL = 2
+    NOT_FOUND = 3
+    """There is no such task of this tenant."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueueCount:
+    """How many tasks of a queue wait and run, exactly, by the records."""
+
+    pool: str
+    level: Level
+    queued: int
+    running: int
+
+
+class AdmissionStore(Protocol):
+    """Used by the gateway to accept tasks."""
+
+    async def create(self, tasks: Sequence[NewTask]) -> tuple[list[Admission], list[PublishTicket]]:
+        """Record tasks as QUEUED, keys checked in the same step; answers in order.
+
+        The tickets cover the CREATED ones: hand them to `mark_published` after the log's acknowledgement.
+        """
+        ...
+
+    async def mark_published(self, tickets: Sequence[PublishTicket]) -> None:
+        """Forget that these were on their way. Not doing it costs a harmless second publication."""
+        ...
+
+
+class LeaseStore(Protocol):
+    """Used by the scheduler to lease, and by runners to keep what they hold."""
+
+    async def lease(self, wanted: Sequence[tuple[str, int]], runner: str, lease_ms: int) -> list[LeaseReply]:
+        """Lease tasks, each named by id and the publication number of its message, to a runner."""
+        ...
+
+    async def renew(self, holds: Sequence[Hold], lease_ms: int) -> list[bool]:
+        """Extend leases; False where the attempt is not the present one any more: stop executing it."""
+        ...
+
+    async def give_back(self, holds: Sequence[Hold]) -> tuple[list[Republication], list[PublishTicket]]:
+        """Make RUNNING attempts that were never executed QUEUED again under a new publication, uncharged.
+
+        Returns those that were still held; publish them, then mark the tickets.
+        """
+        ...
+
+
+class OutcomeStore(Protocol):
+    """Used by runners to write what an execution brings."""
+
+    async def finish(self, endings: Sequence[Ending]) -> list[Written]:
+        """Write terminal states, results and errors; the first writer with the present attempt wins."""
+        ...
+
+    async def append_output(self, chunks: Sequence[OutputChunk]) -> list[int]:
+        """Append to the tasks' streams; returns the sequence number of each chunk, or 0 where it was fenced."""
+        ...
+
+
+class SweepStore(Protocol):
+    """Used by the sweeper to repair what a death interrupted."""
+
+    async def expire_leases(
+        self, partitions: Sequence[int], limit: int, error: bytes
+    ) -> tuple[list[Republication], list[str], list[PublishTicket]]:
+        """End leases that ran out, at most `limit` in each partition: QUEUED again under a new publication, or
+        FAILED with `error` (reason RUNNER_LOST) when no attempt is left. Returns what must be published, ids that
+        failed, and tickets. All partitions travel in one round trip.
+        """
+        ...
+
+    async def unpublished(
+        self, partitions: Sequence[int], older_than_ms: int, limit: int
+    ) -> list[tuple[PublishTicket, list[Republication]]]:
+        """Return tickets at least that old, at most `limit` in each partition, with those of their tasks that
+        are still QUEUED under that number. All partitions travel in one round trip.
+        """
+        ...
+
+
+class QueryStore(Protocol):
+    """Used by the gateway to read and to cancel."""
+
+    async def get(self, ids: Sequence[str], include_result: bool) -> list[Record | None]:
+        """Read records; None for ids without one."""
+        ...
+
+    async def list_ids(self, tenant: str, before: str, limit: int) -> list[str]:
+        """Return a tenant's ids, newest first: those that sort before `before` by the part after the partition
+        (an id as a cursor; empty for the newest).
+        """
+        ...
+
+    async def output(self, task_id: str, after: int, limit: int) -> list[tuple[int, bytes]]:
+        """Read chunks with a sequence number above `after`, ascending: (sequence, payload)."""
+        ...
+
+    async def cancel(
+        self, ids: Sequence[str], tenant: str, error: bytes, last_output: bytes
+    ) -> list[Cancelled]:
+        """Make tasks CANCELLED with this error, whatever their state, unless they are terminal; closes streams."""
+        ...
+
+    async def queue_counts(self) -> list[QueueCount]:
+        """Count waiting and running tasks of every queue that has had any."""
+        ...
