@@ -1,0 +1,1 @@
+"""Models with named tensors: any ONNX model, requests of equal shape sharing a run."""

@@ -1,0 +1,225 @@
+import struct
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pytest
+
+from forebay.tasks.v1 import inputs_pb2, task_pb2
+from inference.convert import generate_request, request_of, result_of, tensor_request
+from inference.engine import Finish, GenerateOutput, GenerateRequest, Message, TensorOutput, TensorRequest
+from inference.tensor.datatypes import DATATYPES
+from scheduler.errors import InvalidInput
+
+Change = Callable[[inputs_pb2.GenerateInput], object]
+
+
+def tensors(*parts: tuple[str, str, Sequence[int], bytes]) -> inputs_pb2.TensorInput:
+    message = inputs_pb2.TensorInput()
+    for name, datatype, shape, raw in parts:
+        message.tensors.add(name=name, datatype=datatype, shape=shape, raw=raw)
+    return message
+
+
+def packed(*elements: bytes) -> bytes:
+    return b"".join(struct.pack("<I", len(element)) + element for element in elements)
+
+
+def faults(call: Callable[[], object]) -> list[tuple[str, str]]:
+    with pytest.raises(InvalidInput) as caught:
+        call()
+    return [(fault.field, fault.fault) for fault in caught.value.faults]
+
+
+@pytest.mark.parametrize("datatype", [name for name in DATATYPES if name != "BYTES"])
+def test_raw_bytes_become_an_array_and_the_same_bytes_again(datatype: str) -> None:
+    dtype = DATATYPES[datatype].dtype
+    expected = np.array([[0, 1, 1], [1, 0, 1]], dtype)
+    array = tensor_request(tensors(("x", datatype, [2, 3], expected.tobytes()))).inputs["x"]
+    assert array.dtype == dtype
+    assert np.array_equal(array, expected)
+    message = result_of(TensorOutput({"x": array})).tensors.tensors[0]
+    assert (message.name, message.datatype, list(message.shape)) == ("x", datatype, [2, 3])
+    assert message.raw == expected.tobytes()
+
+
+def test_bytes_elements_keep_every_byte() -> None:
+    elements = [b"", b"\0\xff\0", "é".encode(), b"abc"]
+    array = tensor_request(tensors(("x", "BYTES", [2, 2], packed(*elements)))).inputs["x"]
+    assert array.tolist() == [elements[:2], elements[2:]]
+    message = result_of(TensorOutput({"x": array})).tensors.tensors[0]
+    assert (message.datatype, list(message.shape), message.raw) == ("BYTES", [2, 2], packed(*elements))
+
+
+def test_scalars_and_empty_tensors_are_taken() -> None:
+    inputs = tensor_request(
+        tensors(
+            ("s", "FP32", [], struct.pack("<f", 1.5)), ("e", "INT64", [0, 4], b""), ("b", "BYTES", [0], b"")
+        )
+    ).inputs
+    assert inputs["s"].shape == ()
+    assert float(inputs["s"]) == 1.5
+    assert inputs["e"].shape == (0, 4)
+    assert inputs["b"].shape == (0,)
+
+
+def test_inputs_are_not_copied_and_cannot_be_written() -> None:
+    array = tensor_request(tensors(("x", "UINT8", [2], b"ab"))).inputs["x"]
+    assert not array.flags.writeable
+    assert not array.flags.owndata
+
+
+@pytest.mark.parametrize(
+    ("part", "field", "fault"),
+    [
+        (("x", "FP32", [2, 2], b"\0" * 15), "raw", "expected 16 bytes for FP32[2,2], got 15"),
+        (("x", "FP32", [2, 2], b"\0" * 17), "raw", "expected 16 bytes for FP32[2,2], got 17"),
+        (("x", "FP32", [], b""), "raw", "expected 4 bytes for FP32[], got 0"),
+        (("x", "INT8", [0, 2**62], b"\0"), "raw", f"expected 0 bytes for INT8[0,{2**62}], got 1"),
+        (("x", "BOOL", [2], b"\0\2"), "raw", "expected bytes 0 and 1 for BOOL"),
+        (("x", "BOOL", [2], b"\0"), "raw", "expected 2 bytes for BOOL[2], got 1"),
+        (("x", "FP32", [-1, 4], b""), "shape", "expected no negative dimension, got -1"),
+        (("x", "FP32", [2**62, 2**62], b""), "shape", f"expected at most {2**62} bytes"),
+        (("x", "FP32", [0, 2**62, 2**62], b""), "shape", f"expected at most {2**62} bytes"),
+        (("x", "BYTES", [2**61], b""), "shape", f"expected at most {2**62} bytes"),
+        (("x", "FP32", [1] * 33, b"\0" * 4), "shape", "expected at most 32 dimensions, got 33"),
+        (("x", "FLOAT", [1], b"\0" * 4), "datatype", f"expected one of {', '.join(DATATYPES)}"),
+        (("x", "", [1], b"\0" * 4), "datatype", f"expected one of {', '.join(DATATYPES)}"),
+        (("x", "BYTES", [2], b"\0" * 4), "raw", "expected at least 8 bytes for 2 BYTES elements, got 4"),
+        (("x", "BYTES", [2**40], b""), "raw", f"expected at least {2**42} bytes for {2**40} BYTES elements, got 0"),
+        (("x", "BYTES", [1], b"\5\0\0\0abcd"), "raw", "element 0 ends after the last of 8 bytes"),
+        (("x", "BYTES", [2], b"\2\0\0\0abcd"), "raw", "element 1 ends after the last of 8 bytes"),
+        (("x", "BYTES", [1], b"\xff\xff\xff\xff"), "raw", "element 0 ends after the last of 4 bytes"),
+        (("x", "BYTES", [1], b"\1\0\0\0ab"), "raw", "1 bytes follow the last of 1 elements"),
+        (("", "UINT8", [1], b"a"), "name", "expected 1 to 256 characters, got 0"),
+        (("x" * 257, "UINT8", [1], b"a"), "name", "expected 1 to 256 characters, got 257"),
+    ],
+)  # fmt: skip
+def test_a_faulty_tensor_is_refused_with_its_place(
+    part: tuple[str, str, list[int], bytes], field: str, fault: str
+) -> None:
+    message = tensors(("good", "UINT8", [1], b"a"), part)
+    assert faults(lambda: tensor_request(message)) == [(f"tensors.tensors[1].{field}", fault)]
+
+
+def test_a_name_given_twice_is_refused() -> None:
+    message = tensors(("x", "UINT8", [1], b"a"), ("x", "UINT8", [1], b"a"))
+    assert faults(lambda: tensor_request(message)) == [
+        ("tensors.tensors[1].name", "input 'x' is given twice")
+    ]
+
+
+def test_every_faulty_tensor_is_told() -> None:
+    message = tensors(("x", "FP32", [1], b""), ("y", "FP99", [1], b""))
+    assert [field for field, _ in faults(lambda: tensor_request(message))] == [
+        "tensors.tensors[0].raw",
+        "tensors.tensors[1].datatype",
+    ]
+
+
+@pytest.mark.parametrize("count", [0, 1025])
+def test_there_is_at_least_one_tensor_and_not_too_many(count: int) -> None:
+    message = tensors(*[(f"x{number}", "UINT8", [1], b"a") for number in range(count)])
+    assert faults(lambda: tensor_request(message)) == [
+        ("tensors.tensors", f"expected 1 to 1024 tensors, got {count}")
+    ]
+
+
+def test_a_task_is_converted_by_the_kind_of_its_input() -> None:
+    spec = task_pb2.TaskSpec(tensors=tensors(("x", "UINT8", [1], b"a")))
+    assert isinstance(request_of(spec), TensorRequest)
+    assert isinstance(
+        request_of(task_pb2.TaskSpec(generate=inputs_pb2.GenerateInput(prompt="a"))), GenerateRequest
+    )
+    assert faults(lambda: request_of(task_pb2.TaskSpec(), "tasks[3].")) == [
+        ("tasks[3].input", "exactly one of generate and tensors is required")
+    ]
+
+
+def test_paths_begin_with_the_prefix_of_the_caller() -> None:
+    spec = task_pb2.TaskSpec(tensors=tensors(("x", "UINT8", [1], b"")))
+    assert [field for field, _ in faults(lambda: request_of(spec, "tasks[3]."))] == [
+        "tasks[3].tensors.tensors[0].raw"
+    ]
+    spec = task_pb2.TaskSpec(generate=inputs_pb2.GenerateInput(prompt="a", top_p=2))
+    assert [field for field, _ in faults(lambda: request_of(spec, "tasks[3]."))] == [
+        "tasks[3].generate.top_p"
+    ]
+
+
+def test_absent_fields_of_a_generation_take_their_defaults() -> None:
+    assert generate_request(inputs_pb2.GenerateInput(prompt="a")) == GenerateRequest(prompt="a")
+
+
+def test_fields_of_a_generation_are_taken_over() -> None:
+    message = inputs_pb2.GenerateInput(
+        max_tokens=7,
+        temperature=0.5,
+        top_p=0.25,
+        top_k=3,
+        min_p=0.125,
+        seed=2**64 - 1,
+        stop=["x"],
+        ignore_eos=True,
+    )
+    user = message.messages.messages.add(role="user")
+    user.parts.add(text="one ")
+    user.parts.add(text="two")
+    assert generate_request(message) == GenerateRequest(
+        messages=(Message("user", "one two"),), max_tokens=7, temperature=0.5, top_p=0.25, top_k=3, min_p=0.125,
+        seed=2**64 - 1, stop=("x",), ignore_eos=True,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "fault"),
+    [
+        (lambda m: m.ClearField("prompt"), "input", "exactly one of prompt and messages is required"),
+        (lambda m: setattr(m, "prompt", ""), "prompt", "expected text, got none"),
+        (lambda m: setattr(m, "max_tokens", 0), "max_tokens", "expected at least 1, got 0"),
+        (lambda m: setattr(m, "max_tokens", -5), "max_tokens", "expected at least 1, got -5"),
+        (lambda m: setattr(m, "temperature", 2.5), "temperature", "expected 0 to 2, got 2.5"),
+        (lambda m: setattr(m, "temperature", float("nan")), "temperature", "expected 0 to 2, got nan"),
+        (lambda m: setattr(m, "top_p", 0.0), "top_p", "expected over 0 and at most 1, got 0"),
+        (lambda m: setattr(m, "top_p", 1.5), "top_p", "expected over 0 and at most 1, got 1.5"),
+        (lambda m: setattr(m, "top_k", -1), "top_k", "expected 0 or more, got -1"),
+        (lambda m: setattr(m, "min_p", float("inf")), "min_p", "expected 0 to 1, got inf"),
+        (lambda m: m.stop.append(""), "stop[0]", "expected 1 to 1024 bytes, got 0"),
+        (lambda m: m.stop.append("é" * 600), "stop[0]", "expected 1 to 1024 bytes, got 1200"),
+        (lambda m: m.stop.extend(["a"] * 17), "stop", "expected at most 16, got 17"),
+        (lambda m: m.messages.SetInParent(), "messages.messages", "expected 1 to 1024 messages, got 0"),
+        (
+            lambda m: m.messages.messages.add(role="robot").parts.add(text="a"),
+            "messages.messages[0].role",
+            "expected one of system, user, assistant, tool",
+        ),
+        (
+            lambda m: m.messages.messages.add(role="user"),
+            "messages.messages[0].parts",
+            "expected at least one part",
+        ),
+        (
+            lambda m: m.messages.messages.add(role="user").parts.add(),
+            "messages.messages[0].parts[0]",
+            "expected text",
+        ),
+    ],
+)
+def test_a_faulty_field_of_a_generation_is_refused(change: Change, field: str, fault: str) -> None:
+    message = inputs_pb2.GenerateInput(prompt="a")
+    change(message)
+    assert faults(lambda: generate_request(message)) == [(f"generate.{field}", fault)]
+
+
+def test_a_generation_becomes_a_result_with_usage_and_time_to_first_token() -> None:
+    result = result_of(
+        GenerateOutput("hi", (5, 6), Finish.LENGTH, input_tokens=3, time_to_first_token_s=1.25)
+    )
+    assert result.generate.text == "hi"
+    assert list(result.generate.token_ids) == [5, 6]
+    assert result.generate.finish_reason == inputs_pb2.FINISH_REASON_LENGTH
+    assert (result.usage.input_tokens, result.usage.output_tokens) == (3, 2)
+    assert result.timing.time_to_first_token.ToMilliseconds() == 1250
+
+
+def test_no_outputs_are_a_result_too() -> None:
+    assert result_of(TensorOutput({})).WhichOneof("output") == "tensors"
