@@ -1,0 +1,1 @@
+"""Tracing, metrics, logging, and every telemetry name in one place."""

@@ -1,0 +1,172 @@
+"""Every name of our telemetry, declared once: spans, attributes, metrics.
+
+Names that OpenTelemetry defines are taken from its semantic conventions for rpc, messaging, db and gen_ai
+(https://opentelemetry.io/docs/specs/semconv/); what only Forebay has is under `forebay.`. Metrics are
+written as Prometheus shows them.
+"""
+
+from typing import Final
+
+# --- Values of service.name ---------------------------------------------------------------------------------
+
+SERVICE_CLIENT: Final = "forebay-client"
+SERVICE_GATEWAY: Final = "forebay-gateway"
+SERVICE_SCHEDULER: Final = "forebay-scheduler"
+SERVICE_AGENT: Final = "forebay-agent"
+SERVICE_RUNNER: Final = "forebay-runner"
+
+# --- Span names ---------------------------------------------------------------------------------------------
+# An RPC's span is named by its full method, for example "forebay.tasks.v1.TaskService/SubmitTasks".
+
+SPAN_ADMIT: Final = "forebay.admit"
+"""Gateway: one submit call's tasks become records."""
+SPAN_QUEUE: Final = "forebay.queue"
+"""Scheduler: from the task's creation, or its latest publication, to its lease."""
+SPAN_LEASE: Final = "forebay.lease"
+"""Scheduler: one batch of tasks becomes RUNNING."""
+SPAN_ATTEMPT: Final = "forebay.attempt"
+"""Scheduler: from the lease of one attempt to its settlement; a task has one for each attempt."""
+SPAN_EXECUTE: Final = "forebay.execute"
+"""Runner: one attempt of a tensor task, from its arrival to its outcome."""
+SPAN_BATCH: Final = "forebay.batch"
+"""Runner: one run of the model for many tasks, linked to each of them."""
+SPAN_FINISH: Final = "forebay.finish"
+"""Runner: one batch of outcomes is written."""
+SPAN_SWEEP: Final = "forebay.sweep"
+"""Scheduler: repair of what a death interrupted."""
+
+
+def messaging_span(operation: str, destination: str) -> str:
+    """Name a span of the log: `send tasks.default.normal`."""
+    return f"{operation} {destination}"
+
+
+def generation_span(operation: str, model: str) -> str:
+    """Name a span of a generation: `chat smollm2`."""
+    return f"{operation} {model}"
+
+
+def records_span(script: str) -> str:
+    """Name a span of the record store: `EVALSHA create`."""
+    return f"EVALSHA {script}"
+
+
+# --- Attributes: Forebay's own ------------------------------------------------------------------------------
+
+TASK_ID: Final = "forebay.task.id"
+TASK_ATTEMPT: Final = "forebay.task.attempt"
+TASK_PUBLICATION: Final = "forebay.task.publication"
+TASK_STATE: Final = "forebay.task.state"
+"""Lower case: succeeded, failed, cancelled, expired, …"""
+TASK_COUNT: Final = "forebay.task.count"
+"""How many tasks a batch carries."""
+QUEUE_POOL: Final = "forebay.queue.pool"
+QUEUE_LEVEL: Final = "forebay.queue.level"
+"""Lower case: critical, high, normal, low."""
+QUEUE_LANE: Final = "forebay.queue.lane"
+PARTITION: Final = "forebay.partition"
+TENANT: Final = "forebay.tenant"
+RUNNER_ID: Final = "forebay.runner.id"
+RUNNER_PROVIDER: Final = "forebay.runner.provider"
+"""ONNX Runtime execution provider in use."""
+MODEL_NAME: Final = "forebay.model.name"
+MODEL_DIGEST: Final = "forebay.model.digest"
+BATCH_SIZE: Final = "forebay.batch.size"
+
+# --- Attributes: OpenTelemetry's ----------------------------------------------------------------------------
+
+SERVICE_NAME: Final = "service.name"
+SERVICE_VERSION: Final = "service.version"
+SERVICE_INSTANCE_ID: Final = "service.instance.id"
+ERROR_TYPE: Final = "error.type"
+SERVER_ADDRESS: Final = "server.address"
+SERVER_PORT: Final = "server.port"
+
+RPC_SYSTEM_NAME: Final = "rpc.system.name"
+RPC_METHOD: Final = "rpc.method"
+RPC_RESPONSE_STATUS_CODE: Final = "rpc.response.status_code"
+RPC_SYSTEM_GRPC: Final = "grpc"
+
+MESSAGING_SYSTEM: Final = "messaging.system"
+MESSAGING_OPERATION_NAME: Final = "messaging.operation.name"
+MESSAGING_OPERATION_TYPE: Final = "messaging.operation.type"
+MESSAGING_DESTINATION_NAME: Final = "messaging.destination.name"
+MESSAGING_DESTINATION_PARTITION_ID: Final = "messaging.destination.partition.id"
+MESSAGING_DESTINATION_SUBSCRIPTION_NAME: Final = "messaging.destination.subscription.name"
+MESSAGING_BATCH_MESSAGE_COUNT: Final = "messaging.batch.message_count"
+MESSAGING_MESSAGE_BODY_SIZE: Final = "messaging.message.body.size"
+MESSAGING_SYSTEM_PULSAR: Final = "pulsar"
+OPERATION_SEND: Final = "send"
+OPERATION_RECEIVE: Final = "receive"
+OPERATION_PROCESS: Final = "process"
+OPERATION_SETTLE: Final = "settle"
+
+DB_SYSTEM_NAME: Final = "db.system.name"
+DB_OPERATION_NAME: Final = "db.operation.name"
+DB_OPERATION_BATCH_SIZE: Final = "db.operation.batch.size"
+DB_STORED_PROCEDURE_NAME: Final = "db.stored_procedure.name"
+DB_SYSTEM_REDIS: Final = "redis"
+
+GEN_AI_OPERATION_NAME: Final = "gen_ai.operation.name"
+GEN_AI_PROVIDER_NAME: Final = "gen_ai.provider.name"
+GEN_AI_REQUEST_MODEL: Final = "gen_ai.request.model"
+GEN_AI_REQUEST_MAX_TOKENS: Final = "gen_ai.request.max_tokens"
+GEN_AI_REQUEST_TEMPERATURE: Final = "gen_ai.request.temperature"
+GEN_AI_RESPONSE_ID: Final = "gen_ai.response.id"
+GEN_AI_RESPONSE_MODEL: Final = "gen_ai.response.model"
+GEN_AI_RESPONSE_FINISH_REASONS: Final = "gen_ai.response.finish_reasons"
+GEN_AI_USAGE_INPUT_TOKENS: Final = "gen_ai.usage.input_tokens"
+GEN_AI_USAGE_OUTPUT_TOKENS: Final = "gen_ai.usage.output_tokens"
+GEN_AI_PROVIDER_FOREBAY: Final = "forebay"
+GEN_AI_CHAT: Final = "chat"
+GEN_AI_TEXT_COMPLETION: Final = "text_completion"
+
+# --- Carriers of the trace context: W3C Trace Context -------------------------------------------------------
+
+TRACEPARENT: Final = "traceparent"
+"""Key in gRPC metadata and in the properties of a message on the log."""
+
+# --- Metrics ------------------------------------------------------------------------------------------------
+# Labels take values from small fixed sets, never an id, a prompt, or what a client may choose freely.
+
+TASKS_SUBMITTED: Final = "forebay_tasks_submitted_total"
+TASKS_REFUSED: Final = "forebay_tasks_refused_total"
+TASKS_STARTED: Final = "forebay_tasks_started_total"
+TASKS_FINISHED: Final = "forebay_tasks_finished_total"
+QUEUE_DEPTH: Final = "forebay_queue_depth"
+QUEUE_OLDEST_AGE: Final = "forebay_queue_oldest_age_seconds"
+QUEUE_RUNNING: Final = "forebay_queue_running"
+BATCH_TASKS: Final = "forebay_batch_tasks"
+"""Histogram of how many tasks travelled together, by hop."""
+TOKENS_INPUT: Final = "forebay_tokens_input_total"
+TOKENS_OUTPUT: Final = "forebay_tokens_output_total"
+TASK_QUEUE_DURATION: Final = "forebay_task_queue_duration_seconds"
+TASK_EXECUTE_DURATION: Final = "forebay_task_execute_duration_seconds"
+TASK_DURATION: Final = "forebay_task_duration_seconds"
+"""From acceptance to the end."""
+RUNNER_HELD: Final = "forebay_runner_held_tasks"
+RUNNER_CAPACITY: Final = "forebay_runner_capacity_tasks"
+RPC_SERVER_CALL_DURATION: Final = "rpc_server_call_duration_seconds"
+GEN_AI_TIME_TO_FIRST_TOKEN: Final = "gen_ai_server_time_to_first_token_seconds"
+GEN_AI_TIME_PER_OUTPUT_TOKEN: Final = "gen_ai_server_time_per_output_token_seconds"
+GEN_AI_REQUEST_DURATION: Final = "gen_ai_server_request_duration_seconds"
+
+LABEL_LEVEL: Final = "level"
+LABEL_POOL: Final = "pool"
+LABEL_STATE: Final = "state"
+LABEL_REASON: Final = "reason"
+LABEL_HOP: Final = "hop"
+LABEL_MODEL: Final = "model"
+LABEL_RPC_METHOD: Final = "rpc_method"
+LABEL_RPC_STATUS: Final = "rpc_response_status_code"
+
+HOP_SUBMIT: Final = "submit"
+"""Tasks in one submit call."""
+HOP_PUBLISH: Final = "publish"
+"""Tasks in one message on the log."""
+HOP_LEASE: Final = "lease"
+"""Tasks leased at once."""
+HOP_EXECUTE: Final = "execute"
+"""Tasks in one run of the model."""
+HOP_FINISH: Final = "finish"
+"""Outcomes written at once."""
