@@ -1,4 +1,8 @@
-"""What the record store tells of changes, in order per partition and without gaps while the store stands."""
+"""What the record store tells of changes, in order per partition.
+
+A follower misses nothing without being told: an empty list says that it must read again what it follows. Nothing is
+kept for those that do not follow. A call that fails with RecordsUnavailable may have been told of all the same.
+"""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass

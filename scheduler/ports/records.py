@@ -2,8 +2,8 @@
 
 Every method takes a batch, groups it by the partition in each task's id, and is atomic per partition. Every method
 raises RecordsUnavailable when the store does not answer in time; the outcome is unknown then, and calling again
-with the same arguments is harmless. Cancelling a call leaves its outcome unknown as well. Each change of state also
-appends to the partition's event stream (ports/events.py). Stamps are milliseconds of the store's own clock.
+with the same arguments is harmless. Cancelling a call leaves its outcome unknown as well. Each change of state is
+told to followers in the same step (ports/events.py). Stamps are milliseconds of the store's own clock.
 """
 
 from collections.abc import Sequence

@@ -13,7 +13,9 @@ class Bundle:
     open: int = 1
 
 
-def task(name: str, level: Level = Level.NORMAL, model: str = "m", lane: int = 0, at: int = 0) -> WaitingTask[str, Bundle]:
+def task(
+    name: str, level: Level = Level.NORMAL, model: str = "m", lane: int = 0, at: int = 0
+) -> WaitingTask[str, Bundle]:
     return WaitingTask(
         id=name,
         publication=1,

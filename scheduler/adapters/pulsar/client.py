@@ -1,0 +1,74 @@
+"""The Pulsar client as this project uses it: quiet, bounded in time, safe to close. Called by publisher and consumer.
+
+The client does its work in threads of its own and answers through callbacks in those threads. Two facts shape
+what is here. A callback that meets a closed event loop aborts the process, so every answer goes through
+`answer_on`, which does not mind; and the coroutines of `pulsar.asyncio` lose a message when they are cancelled
+between its arrival and their waking, so messages are asked for and sent with the calls below those coroutines.
+"""
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable
+from typing import Any, Final
+
+import pulsar
+import pulsar.asyncio
+
+from scheduler.errors import LogUnavailable, StartupRefused
+
+OK: Final = pulsar.Result.Ok
+CLOSE_TIMEOUT_S: Final = 3.0
+
+logger = logging.getLogger(__name__)
+
+
+def open_client(url: str, timeout_s: float) -> pulsar.asyncio.Client:
+    """Make a client for a broker. Connects to nothing yet.
+
+    `timeout_s` bounds each attempt to find a topic, to open a producer and to subscribe. The client's own log is
+    thrown away: written to by its threads, it would otherwise go to stdout; what matters comes back as results.
+
+    Raises StartupRefused when the URL is not one of a Pulsar broker.
+    """
+    if not url.startswith(("pulsar://", "pulsar+ssl://")):
+        raise StartupRefused(f"the broker's URL is {url!r}; it must look like pulsar://127.0.0.1:6650")
+    try:
+        return pulsar.asyncio.Client(
+            url,
+            operation_timeout_seconds=max(1, round(timeout_s)),
+            connection_timeout_ms=max(1, round(timeout_s * 1000)),
+            stats_interval_in_seconds=0,
+            logger=pulsar.FileLogger(pulsar.LoggerLevel.Error, os.devnull),
+        )
+    except (ValueError, RuntimeError, pulsar.PulsarException) as error:
+        raise StartupRefused(f"the broker's URL {url!r} is not usable: {error}") from error
+
+
+async def close_client(client: pulsar.asyncio.Client) -> None:
+    """Close a client and all that was opened with it; by force when it does not answer in time."""
+    try:
+        async with asyncio.timeout(CLOSE_TIMEOUT_S):
+            await client.close()
+    except (TimeoutError, pulsar.asyncio.PulsarException) as error:
+        logger.debug("log client closed by force", extra={"cause": repr(error)})
+        client.shutdown()
+
+
+def answer_on(loop: asyncio.AbstractEventLoop, answered: Callable[..., None]) -> Callable[..., None]:
+    """Make a callback for the client's threads that calls `answered` on the loop, or nothing when it is closed."""
+
+    def from_thread(*answer: Any) -> None:
+        # A loop that is gone has nobody left to tell.
+        try:
+            loop.call_soon_threadsafe(answered, *answer)
+        except RuntimeError:
+            return
+
+    return from_thread
+
+
+def unavailable(what: str, cause: object) -> LogUnavailable:
+    """Describe a result of the client as the domain's error."""
+    name = getattr(cause, "name", None) or str(cause)
+    return LogUnavailable(f"{what}: {name}")

@@ -1,0 +1,108 @@
+"""Makes the topics of the queues on an Apache Pulsar cluster. Called once by each process that starts there.
+
+The embedded broker has no admin API and needs none: a lane is made when it is first used. On Apache Pulsar a lane
+is a partition of a topic that must exist, and the subscription must exist before anything is published, because a
+broker deletes what nobody is subscribed to.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+from urllib.parse import quote
+
+import aiohttp
+
+from scheduler.adapters.pulsar.publisher import unreadable_topic
+from scheduler.errors import LogUnavailable, StartupRefused
+from scheduler.lanes import queue_topic
+from scheduler.states import Level
+
+CONFLICT: Final = 409
+SERVER_FAULT: Final = 500
+RETENTION_MINUTES: Final = 7 * 24 * 60
+RETENTION_MB: Final = 50 * 1024
+
+
+async def ensure_topics(
+    admin_url: str,
+    namespace: str,
+    queues: Iterable[tuple[str, Level]],
+    lanes: int,
+    *,
+    subscription: str = "scheduler",
+    retention_minutes: int = RETENTION_MINUTES,
+    retention_mb: int = RETENTION_MB,
+    timeout_s: float = 30.0,
+) -> None:
+    """Make sure that each queue's topic has `lanes` partitions with the schedulers' subscription, and retention.
+
+    Idempotent: what is there stays as it is, except that the namespace's retention is set. `admin_url` is the
+    cluster's web service, such as `http://127.0.0.1:8080`.
+
+    Raises LogUnavailable when the cluster does not answer, StartupRefused when it refuses, or when a topic exists
+    with another number of partitions (its tasks would be looked for in the wrong lanes).
+    """
+    queues = list(queues)
+    try:
+        async with aiohttp.ClientSession(
+            f"{admin_url.rstrip('/')}/admin/v2/", timeout=aiohttp.ClientTimeout(total=timeout_s)
+        ) as session:
+            admin = _Admin(session)
+            await admin.call(
+                "POST",
+                f"namespaces/{namespace}/retention",
+                {"retentionTimeInMinutes": retention_minutes, "retentionSizeInMB": retention_mb},
+            )
+            for pool, level in queues:
+                path = _path(queue_topic(namespace, pool, level))
+                await admin.ensure_partitions(path, lanes)
+                await admin.ensure_subscription(path, subscription)
+            for pool in sorted({pool for pool, _ in queues}):
+                await admin.call("PUT", _path(unreadable_topic(namespace, pool)), {}, exists_is_fine=True)
+    except (aiohttp.ClientConnectionError, TimeoutError) as error:
+        raise LogUnavailable(f"the broker's admin API at {admin_url} does not answer: {error!r}") from error
+
+
+def _path(topic: str) -> str:
+    """Return a topic's path in the admin API: `persistent://a/b/c` becomes `persistent/a/b/c`."""
+    return quote(topic.replace("://", "/"))
+
+
+class _Admin:
+    """The few calls that are needed."""
+
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        self._session = session
+
+    async def ensure_partitions(self, path: str, lanes: int) -> None:
+        """Make the partitioned topic, or see that it has as many partitions."""
+        await self.call("PUT", f"{path}/partitions", lanes, exists_is_fine=True)
+        found = (await self.call("GET", f"{path}/partitions"))["partitions"]
+        if found != lanes:
+            raise StartupRefused(
+                f"the topic {path} has {found} partitions and the setting says {lanes} lanes: "
+                f"set lanes to {found}, or use another namespace"
+            )
+
+    async def ensure_subscription(self, path: str, subscription: str) -> None:
+        """Make the subscription on every partition, from the first message kept."""
+        earliest = {"ledgerId": -1, "entryId": -1, "partitionIndex": -1}
+        await self.call("PUT", f"{path}/subscription/{quote(subscription)}", earliest, exists_is_fine=True)
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, int] | int | None = None,
+        *,
+        exists_is_fine: bool = False,
+    ) -> Any:
+        """Call the admin API and return what it answered, if anything."""
+        async with self._session.request(method, path, json=body) as response:
+            if response.ok:
+                return await response.json() if method == "GET" else None
+            if response.status == CONFLICT and exists_is_fine:
+                return None
+            fault = (await response.text())[:300]
+            if response.status >= SERVER_FAULT:
+                raise LogUnavailable(f"the broker failed {method} {path}: {response.status} {fault}")
+            raise StartupRefused(f"the broker refused {method} {path}: {response.status} {fault}")

@@ -1,0 +1,105 @@
+"""Connections to Redis or Valkey, and the one way in which commands travel on them.
+
+redis-py gives the connections (addresses, TLS, authentication, pool); commands are packed by hiredis and written
+and read here in one piece, because redis-py's own pipeline costs several times as much for each call.
+"""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+import hiredis
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.connection import AbstractConnection
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import (
+    BusyLoadingError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    ResponseError,
+)
+from redis.exceptions import ConnectionError as ConnectionLost
+from redis.exceptions import TimeoutError as ReplyLate
+
+from scheduler.errors import RecordsUnavailable
+
+MAX_CONNECTIONS: Final = 32
+
+Argument = str | bytes | int
+Command = tuple[Argument, ...]
+
+
+def connect(url: str, *, timeout_s: float) -> Redis:
+    """Return a client for `redis://`, `rediss://` or `unix://` that connects when it is first used.
+
+    It never repeats a command by itself: a reply that was lost may belong to a command that was done. A call that
+    waits longer than `timeout_s` for a connection, or for its replies, fails. The caller closes it with `aclose`.
+    """
+    pool = BlockingConnectionPool.from_url(
+        url,
+        max_connections=MAX_CONNECTIONS,
+        timeout=timeout_s,
+        socket_timeout=timeout_s,
+        socket_connect_timeout=timeout_s,
+        retry=Retry(NoBackoff(), 0),
+        protocol=2,
+        decode_responses=False,
+    )
+    return Redis.from_pool(pool)
+
+
+def timeout_of(client: Redis) -> float:
+    """Return the deadline in seconds that a client was made with."""
+    return float(client.connection_pool.connection_kwargs.get("socket_timeout") or 5.0)
+
+
+def pack(commands: Sequence[Command]) -> bytes:
+    """Return commands as they go over the wire."""
+    # hiredis declares the tuple as one of a single item, which is not what it takes.
+    return b"".join([hiredis.pack_command(command) for command in commands])  # type: ignore[arg-type]
+
+
+async def round_trip(client: Redis, commands: Sequence[Command]) -> list[Any]:
+    """Send commands in one write and return their replies in order; a refusal is returned in its place.
+
+    Raises RecordsUnavailable when the store cannot be reached or not everything was answered in time. Cancelling it
+    closes the connection, so that no reply can reach another caller.
+    """
+    packed = pack(commands)
+    pool = client.connection_pool
+    with unavailable():
+        async with asyncio.timeout(timeout_of(client)):
+            connection = await pool.get_connection()  # type: ignore[no-untyped-call]  # redis-py's own gap
+            # The deadline above covers the whole trip; redis-py's own would cost a task for each write.
+            limit, connection.socket_timeout = connection.socket_timeout, None
+            try:
+                await connection.send_packed_command(packed)
+                replies = [await _reply(connection) for _ in commands]
+            except BaseException:
+                await connection.disconnect(nowait=True)
+                raise
+            finally:
+                connection.socket_timeout = limit
+                await pool.release(connection)
+    for reply in replies:
+        if isinstance(reply, BusyLoadingError | ReadOnlyError | OutOfMemoryError):
+            raise RecordsUnavailable(f"the record store refuses writes: {reply}")
+    return replies
+
+
+async def _reply(connection: AbstractConnection) -> Any:
+    try:
+        return await connection.read_response()
+    except ResponseError as refusal:
+        return refusal
+
+
+@contextmanager
+def unavailable() -> Iterator[None]:
+    """Turn what redis-py and asyncio raise about connections into RecordsUnavailable."""
+    try:
+        yield
+    except (ConnectionLost, ReplyLate, OSError) as error:
+        raise RecordsUnavailable(f"the record store does not answer ({type(error).__name__})") from error

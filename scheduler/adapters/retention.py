@@ -1,0 +1,19 @@
+"""How long a record store keeps what has ended, and how much of a stream."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """Limits that every adapter of the record store keeps to."""
+
+    retention_s: int = 86_400
+    """Seconds for which a record, its result and its token stream outlive the task's end. Default one day."""
+    key_s: int = 86_400
+    """Seconds for which an idempotency key is remembered. Default one day."""
+    stream_chunks: int = 65_536
+    """Most chunks kept of one token stream, approximately; older ones go. Default 65,536."""
+
+
+DEFAULT_RETENTION = Retention()
+"""The defaults, shared: the class is immutable."""

@@ -1,0 +1,103 @@
+"""The scheduler's composition root: ports meet adapters here and nowhere else in this process."""
+
+import secrets
+import socket
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from forebay.dispatch.v1.dispatch_service_pb2_grpc import add_DispatchServiceServicer_to_server
+from observability import names, tracing
+from observability.metrics import SchedulerMetrics, new_registry, serve_metrics
+from scheduler.adapters.clock import SystemClock
+from scheduler.adapters.pulsar import PulsarConsumer, PulsarPublisher
+from scheduler.adapters.pulsar.topics import ensure_topics
+from scheduler.adapters.redis import (
+    RedisAdmission,
+    RedisEvents,
+    RedisLeases,
+    RedisMembership,
+    RedisSweeps,
+    connect,
+)
+from scheduler.errors import RunnerLost, StartupRefused
+from scheduler.lanes import queue_lanes
+from scheduler.policies.levels import WeightedLevels, parse_weights
+from scheduler.service.scheduler import Ports, Scheduler
+from scheduler.service.settings import SchedulerSettings
+from scheduler.states import Level
+from services.connections import BrokerSettings, QueueSettings, RedisSettings, TelemetrySettings
+from services.lifecycle import Service, grpc_server
+from services.status import to_status
+
+SERVICE_NAME = "forebay.dispatch.v1.DispatchService"
+
+
+@asynccontextmanager
+async def build(
+    settings: SchedulerSettings,
+    *,
+    redis: RedisSettings,
+    broker: BrokerSettings,
+    queues: QueueSettings,
+    telemetry: TelemetrySettings,
+) -> AsyncIterator[str]:
+    """Run a scheduler while the context is open; yields the address of its gRPC server.
+
+    Leaving it refuses new runners, lets running tasks end within the grace period, acknowledges what is settled,
+    and closes everything in reverse order. Raises StartupRefused, RecordsUnavailable or LogUnavailable.
+    """
+    try:
+        weights = parse_weights(queues.weights)
+    except ValueError as error:
+        raise StartupRefused(f"setting queues.weights: {error}") from None
+    registry = new_registry()
+    member = f"{socket.gethostname()}-{secrets.token_hex(4)}"
+    async with AsyncExitStack() as stack:
+        endpoint = telemetry.otlp_endpoint
+        stack.callback(
+            tracing.configure(names.SERVICE_SCHEDULER, endpoint, sample_ratio=telemetry.sample_ratio)
+        )
+        store = connect(redis.url, timeout_s=redis.timeout_s)
+        stack.push_async_callback(store.aclose)
+        if broker.admin_url:
+            topics = [(pool, level) for pool in queues.pools for level in Level]
+            await ensure_topics(broker.admin_url, broker.namespace, topics, queues.lanes)
+        publisher = PulsarPublisher(broker.url, broker.namespace, timeout_s=broker.send_timeout_s)
+        stack.push_async_callback(publisher.close)
+        lanes = [
+            lane
+            for pool in queues.pools
+            for level in Level
+            for lane in queue_lanes(pool, level, queues.lanes)
+        ]
+        consumer = PulsarConsumer(broker.url, broker.namespace, lanes, broker.subscription, name=member)
+        stack.push_async_callback(consumer.close)
+        await consumer.open()
+        if settings.metrics_listen:
+            await stack.enter_async_context(serve_metrics(registry, settings.metrics_listen))
+        scheduler = Scheduler(
+            member,
+            Ports(
+                consumer=consumer,
+                publisher=publisher,
+                admissions=RedisAdmission(store),
+                leases=RedisLeases(store),
+                sweeps=RedisSweeps(store),
+                events=RedisEvents(store),
+                membership=RedisMembership(store),
+                clock=SystemClock(),
+            ),
+            settings,
+            {pool: WeightedLevels(weights) for pool in queues.pools},
+            queues.lanes,
+            to_status(
+                RunnerLost("every attempt ended with the death of its runner or the loss of its lease")
+            ).SerializeToString(),
+            SchedulerMetrics(registry),
+        )
+        service = Service(
+            SERVICE_NAME, lambda server: add_DispatchServiceServicer_to_server(scheduler.servicer, server)
+        )
+        server = await stack.enter_async_context(grpc_server(settings.listen, [service], grace_s=1.0))
+        async with scheduler.running(settings.advertise or server.address, server.set_serving):
+            yield server.address

@@ -1,0 +1,121 @@
+"""The door for runners: translates `DispatchService.Attach` into calls on the roster and the bookkeeping of ends."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import grpc
+
+from forebay.dispatch.v1.dispatch_service_pb2 import AttachRequest, AttachResponse, Settled
+from forebay.dispatch.v1.dispatch_service_pb2_grpc import DispatchServiceServicer
+from scheduler.errors import InvalidInput, ServerUnavailable, ShuttingDown
+from scheduler.ports.records import Hold
+from scheduler.service.entry import Waiting
+from scheduler.service.rates import Rates
+from scheduler.service.republisher import Republisher
+from scheduler.service.resting import Resting
+from scheduler.service.runners import Roster, RunnerStream
+from scheduler.service.settlement import Settlement
+
+log = logging.getLogger(__name__)
+
+
+class DispatchServicer(DispatchServiceServicer):
+    """Serves attached runners: one writer for each stream, one reader."""
+
+    def __init__(
+        self,
+        roster: Roster,
+        settlement: Settlement,
+        resting: Resting,
+        republisher: Republisher,
+        rates: Rates,
+        credit: asyncio.Event,
+        *,
+        lease_ms: int,
+    ) -> None:
+        self._roster = roster
+        self._settlement = settlement
+        self._resting = resting
+        self._republisher = republisher
+        self._rates = rates
+        self._credit = credit
+        self._lease_ms = lease_ms
+        self.closing = asyncio.Event()
+        """Set at shutdown: streams end, no new ones begin."""
+
+    async def Attach(  # type: ignore[override]  # a coroutine that writes, which the stub cannot say
+        self,
+        request_iterator: AsyncIterator[AttachRequest],
+        context: "grpc.aio.ServicerContext[AttachRequest, AttachResponse]",
+    ) -> None:
+        """Hold one runner's stream until it ends; what it still held then is looked at again later."""
+        if self.closing.is_set():
+            raise ShuttingDown("this scheduler is shutting down")
+        first = await anext(request_iterator, None)
+        if first is None or not first.HasField("hello"):
+            raise InvalidInput.of("hello", "the first message must say hello")
+        stream = RunnerStream.of(first.hello)
+        stream.outbox.put_nowait(AttachResponse(lease_ms=self._lease_ms))
+        self._roster.add(stream)
+        log.info("runner attached", extra={"runner": stream.id, "model": stream.model})
+        try:
+            self._heard_credit(stream, first.credits)
+            async with asyncio.TaskGroup() as group:
+                writer = group.create_task(self._write(stream, context))
+                reader = group.create_task(self._read(stream, request_iterator))
+                closing = group.create_task(self.closing.wait())
+                await asyncio.wait({writer, reader, closing}, return_when=asyncio.FIRST_COMPLETED)
+                for task in (writer, reader, closing):
+                    task.cancel()
+        finally:
+            held = self._roster.remove(stream)
+            self._resting.rest([running.task for running in held])
+            log.info("runner detached", extra={"runner": stream.id, "held": len(held)})
+
+    async def _write(self, stream: RunnerStream, context: Any) -> None:
+        while True:
+            await context.write(await stream.outbox.get())
+
+    async def _read(self, stream: RunnerStream, requests: AsyncIterator[AttachRequest]) -> None:
+        async for request in requests:
+            if request.settled:
+                await self._heard_settled(request.settled)
+            self._heard_credit(stream, request.credits)
+
+    def _heard_credit(self, stream: RunnerStream, credits: int) -> None:
+        stream.credits += credits
+        if credits > 0:
+            self._credit.set()
+
+    async def _heard_settled(self, settled: Sequence[Settled]) -> None:
+        """Settle messages of tasks that need nothing any more; put handed-back ones on the log again first."""
+        ended: list[Waiting] = []
+        returned: list[tuple[Waiting, Hold]] = []
+        for item in settled:
+            found = self._roster.find(item.id, item.attempt)
+            if found is None:
+                # Assigned over a stream that broke: its message rests and will be found stale.
+                continue
+            stream, running = found
+            del stream.holds[item.id]
+            if item.fate == Settled.FATE_RETURNED:
+                returned.append((running.task, Hold(item.id, item.attempt)))
+            else:
+                ended.append(running.task)
+                if item.fate == Settled.FATE_TERMINAL:
+                    self._rates.ended(running.task.lane.pool, running.task.lane.level)
+        self._settlement.settle(ended)
+        if returned:
+            await self._give_back(returned)
+
+    async def _give_back(self, returned: Sequence[tuple[Waiting, Hold]]) -> None:
+        try:
+            await self._republisher.give_back([hold for _, hold in returned])
+        except ServerUnavailable as error:
+            # Their leases run out, or the sweeper publishes them; the old messages are found stale then.
+            log.warning("handing back was interrupted: %s", error, extra={"tasks": len(returned)})
+            self._resting.rest([task for task, _ in returned])
+            return
+        self._settlement.settle(task for task, _ in returned)

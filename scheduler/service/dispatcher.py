@@ -1,0 +1,185 @@
+"""From the window to a runner: choose, lease, assign. A request comes here from intake.py and goes on in
+inference/runner/attachment.py.
+"""
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Sequence
+
+from forebay.dispatch.v1.dispatch_service_pb2 import AttachResponse
+from observability import names, tracing
+from observability.metrics import SchedulerMetrics
+from scheduler.errors import RecordsUnavailable
+from scheduler.lanes import Lane
+from scheduler.ports.clock import Clock
+from scheduler.ports.records import Hold, Lease, LeaseReply, LeaseStore
+from scheduler.service.entry import PoolWindow, Waiting
+from scheduler.service.intake import Intake
+from scheduler.service.republisher import Republisher
+from scheduler.service.resting import Resting
+from scheduler.service.runners import Roster, RunnerStream, Running
+from scheduler.service.settlement import Settlement
+from scheduler.states import Level
+
+log = logging.getLogger(__name__)
+
+BACKOFF_S = 0.2
+"""Pause after the record store failed to answer, in seconds."""
+
+
+class Dispatcher:
+    """Assigns the tasks of one pool's window whenever there is both work and credit."""
+
+    def __init__(
+        self,
+        pool: str,
+        window: PoolWindow,
+        intake: Intake,
+        roster: Roster,
+        leases: LeaseStore,
+        settlement: Settlement,
+        resting: Resting,
+        republisher: Republisher,
+        wake: asyncio.Event,
+        clock: Clock,
+        metrics: SchedulerMetrics,
+        *,
+        batch: int,
+        lease_ms: int,
+    ) -> None:
+        self._pool = pool
+        self._window = window
+        self._intake = intake
+        self._roster = roster
+        self._leases = leases
+        self._settlement = settlement
+        self._resting = resting
+        self._republisher = republisher
+        self._wake = wake
+        self._clock = clock
+        self._metrics = metrics
+        self._batch = batch
+        self._lease_ms = lease_ms
+
+    async def run(self) -> None:
+        """Assign for ever, a batch at a time; sleeps while there is no work or no credit."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while await self._round():
+                pass
+
+    async def _round(self) -> bool:
+        tasks = self._window.take(self._roster.credits(self._pool), self._batch)
+        if not tasks:
+            return False
+        lanes: set[Lane] = {task.lane for task in tasks}
+        self._intake.made_room(lanes)
+        shares = self._roster.share_out(self._pool, tasks)
+        async with asyncio.TaskGroup() as group:
+            for stream, share in shares.items():
+                group.create_task(self._lease(stream, share))
+        return True
+
+    async def _lease(self, stream: RunnerStream, tasks: Sequence[Waiting]) -> None:
+        """Lease a batch for one runner and send it what was granted."""
+        wanted = [(task.id, task.publication) for task in tasks]
+        leasing_ns = self._clock.now_ms() * 1_000_000
+        try:
+            replies = await self._leases.lease(wanted, stream.id, self._lease_ms)
+        except RecordsUnavailable:
+            # Unknown which were leased: looking again later tells (such a lease runs out by itself).
+            log.warning("leasing failed: the record store does not answer", extra={"tasks": len(tasks)})
+            stream.credits += len(tasks)
+            self._resting.rest(tasks)
+            await self._clock.sleep(BACKOFF_S)
+            return
+        granted: list[tuple[Waiting, LeaseReply]] = []
+        stale: list[Waiting] = []
+        expired: list[Waiting] = []
+        held: list[Waiting] = []
+        for task, reply in zip(tasks, replies, strict=True):
+            if reply.verdict == Lease.GRANTED:
+                granted.append((task, reply))
+            elif reply.verdict == Lease.HELD:
+                held.append(task)
+            elif reply.verdict == Lease.EXPIRED:
+                expired.append(task)
+            else:
+                stale.append(task)
+        stream.credits += len(tasks) - len(granted)
+        self._settlement.settle(stale)
+        self._settlement.settle(expired)
+        self._resting.rest(held)
+        for level, count in Counter(task.lane.level for task in expired).items():
+            self._metrics.finished("expired", level.label, count)
+        if granted:
+            await self._assign(stream, granted, leasing_ns)
+
+    async def _assign(
+        self, stream: RunnerStream, granted: Sequence[tuple[Waiting, LeaseReply]], leasing_ns: int
+    ) -> None:
+        if not stream.attached:
+            await self._take_back(granted)
+            return
+        message = AttachResponse()
+        traced = tracing.enabled()
+        leased_ns = self._clock.now_ms() * 1_000_000
+        waits_s: dict[Level, list[float]] = {}
+        for task, reply in granted:
+            stream.holds[task.id] = Running(task, reply.attempt)
+            assignment = message.assignments.add(
+                envelope=task.envelope, attempt=reply.attempt, lease_time_ms=reply.time_ms
+            )
+            if traced and task.envelope.traceparent:
+                assignment.traceparent = self._trace(stream, task, reply.attempt, leasing_ns, leased_ns)
+            waits_s.setdefault(task.lane.level, []).append(max(0, reply.time_ms - task.create_time_ms) / 1000)
+        stream.outbox.put_nowait(message)
+        self._metrics.batch(names.HOP_LEASE, len(granted))
+        for level, waits in waits_s.items():
+            self._metrics.started(level.label, waits)
+
+    async def _take_back(self, granted: Sequence[tuple[Waiting, LeaseReply]]) -> None:
+        """Undo leases whose runner left before it could be told."""
+        holds = [Hold(task.id, reply.attempt) for task, reply in granted]
+        try:
+            await self._republisher.give_back(holds)
+        except RecordsUnavailable:
+            self._resting.rest([task for task, _ in granted])
+            return
+        self._settlement.settle(task for task, _ in granted)
+
+    def _trace(
+        self, stream: RunnerStream, task: Waiting, attempt: int, leasing_ns: int, leased_ns: int
+    ) -> str:
+        """Record what the scheduler did for one attempt: the wait here, and the lease inside it."""
+        topic = f"tasks.{task.lane.pool}.{task.lane.level.label}"
+        traceparent = tracing.emit(
+            names.messaging_span(names.OPERATION_PROCESS, topic),
+            kind=tracing.Kind.CONSUMER,
+            parent=task.envelope.traceparent,
+            links=(task.envelope.traceparent,),
+            start_ns=task.received_ns,
+            end_ns=leased_ns,
+            attributes={
+                names.MESSAGING_SYSTEM: names.MESSAGING_SYSTEM_PULSAR,
+                names.MESSAGING_OPERATION_NAME: names.OPERATION_PROCESS,
+                names.MESSAGING_OPERATION_TYPE: names.OPERATION_PROCESS,
+                names.MESSAGING_DESTINATION_NAME: topic,
+                names.MESSAGING_DESTINATION_PARTITION_ID: str(task.lane.index),
+                names.TASK_ID: task.id,
+                names.TASK_ATTEMPT: attempt,
+                names.TASK_PUBLICATION: task.publication,
+                names.RUNNER_ID: stream.id,
+            },
+        )
+        tracing.emit(
+            names.records_span("lease"),
+            kind=tracing.Kind.CLIENT,
+            parent=traceparent,
+            start_ns=leasing_ns,
+            end_ns=leased_ns,
+            attributes={names.DB_SYSTEM_NAME: names.DB_SYSTEM_REDIS, names.DB_STORED_PROCEDURE_NAME: "lease"},
+        )
+        return traceparent

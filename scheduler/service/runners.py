@@ -1,0 +1,119 @@
+"""The runners attached to this scheduler: their credit, what they hold, and the messages on their way to them."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from forebay.dispatch.v1.dispatch_service_pb2 import AttachResponse, Hello
+from scheduler.service.entry import Waiting
+from scheduler.states import Level
+
+OUTBOX = 4096
+"""Messages to one runner that may wait to be written. Credit bounds what is in them; a runner that does not read
+this many is given up."""
+
+
+@dataclass(slots=True, eq=False)
+class Running:
+    """A task that was leased to a runner."""
+
+    task: Waiting
+    attempt: int
+
+
+@dataclass(slots=True, eq=False)
+class RunnerStream:
+    """One attached runner."""
+
+    id: str
+    model: str
+    pool: str
+    credits: int = 0
+    """Tasks that it is ready to take and that were not assigned yet; below 0 while it takes credit back."""
+    holds: dict[str, Running] = field(default_factory=dict)
+    outbox: asyncio.Queue[AttachResponse] = field(default_factory=lambda: asyncio.Queue(OUTBOX))
+    attached: bool = True
+
+    @classmethod
+    def of(cls, hello: Hello) -> "RunnerStream":
+        """Make one of a runner's first message."""
+        return cls(hello.runner, hello.model, hello.pool)
+
+
+class Roster:
+    """All attached runners."""
+
+    def __init__(self) -> None:
+        self._streams: set[RunnerStream] = set()
+
+    def add(self, stream: RunnerStream) -> None:
+        """Let a runner take part."""
+        self._streams.add(stream)
+
+    def remove(self, stream: RunnerStream) -> list[Running]:
+        """Forget a runner; returns what it held."""
+        stream.attached = False
+        self._streams.discard(stream)
+        held = list(stream.holds.values())
+        stream.holds.clear()
+        return held
+
+    def credits(self, pool: str) -> dict[str, int]:
+        """Sum up free credit by model."""
+        credits: dict[str, int] = {}
+        for stream in self._streams:
+            if stream.pool == pool and stream.credits > 0:
+                credits[stream.model] = credits.get(stream.model, 0) + stream.credits
+        return credits
+
+    def share_out(self, pool: str, tasks: Iterable[Waiting]) -> dict[RunnerStream, list[Waiting]]:
+        """Give each task to the runner of its model with the most free credit, and use that credit up.
+
+        The caller takes no more tasks of a model than `credits` says.
+        """
+        shares: dict[RunnerStream, list[Waiting]] = {}
+        candidates: dict[str, list[RunnerStream]] = {}
+        for task in tasks:
+            streams = candidates.get(task.model)
+            if streams is None:
+                streams = candidates[task.model] = [
+                    s for s in self._streams if s.pool == pool and s.model == task.model and s.credits > 0
+                ]
+            stream = streams[0] if len(streams) == 1 else max(streams, key=lambda s: s.credits)
+            stream.credits -= 1
+            shares.setdefault(stream, []).append(task)
+        return shares
+
+    def holders(self, ids: Iterable[str]) -> dict[RunnerStream, list[str]]:
+        """Find who holds which of these tasks."""
+        found: dict[RunnerStream, list[str]] = {}
+        for task_id in ids:
+            for stream in self._streams:
+                if task_id in stream.holds:
+                    found.setdefault(stream, []).append(task_id)
+        return found
+
+    def find(self, task_id: str, attempt: int) -> tuple[RunnerStream, Running] | None:
+        """Find the hold of one attempt at any runner."""
+        for stream in self._streams:
+            running = stream.holds.get(task_id)
+            if running is not None and running.attempt == attempt:
+                return stream, running
+        return None
+
+    def running(self) -> int:
+        """Count the tasks that attached runners hold."""
+        return sum(len(stream.holds) for stream in self._streams)
+
+    def running_by_level(self, pool: str) -> Counter[Level]:
+        """Count what attached runners of a pool hold, by level."""
+        return Counter(
+            running.task.lane.level
+            for stream in self._streams
+            if stream.pool == pool
+            for running in stream.holds.values()
+        )
+
+    def __iter__(self) -> Iterator[RunnerStream]:
+        return iter(tuple(self._streams))

@@ -1,0 +1,179 @@
+"""One scheduler over any adapters: makes the parts, runs them together, ends them in order."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+
+from observability.metrics import SchedulerMetrics
+from scheduler.errors import ServerUnavailable
+from scheduler.lanes import Lane, queue_lanes
+from scheduler.policies.levels import WeightedLevels
+from scheduler.ports.clock import Clock
+from scheduler.ports.events import EventFeed
+from scheduler.ports.log import LogConsumer, LogPublisher
+from scheduler.ports.membership import Membership
+from scheduler.ports.records import AdmissionStore, LeaseStore, SweepStore
+from scheduler.service.cancellations import forward_cancellations
+from scheduler.service.dispatch_service import DispatchServicer
+from scheduler.service.dispatcher import Dispatcher
+from scheduler.service.entry import PoolWindow, Waiting
+from scheduler.service.intake import Intake
+from scheduler.service.queue_report import QueueReport
+from scheduler.service.rates import Rates
+from scheduler.service.republisher import Republisher
+from scheduler.service.resting import Resting
+from scheduler.service.runners import Roster
+from scheduler.service.settings import SchedulerSettings
+from scheduler.service.settlement import Settlement
+from scheduler.service.sweeper import Sweeper
+from scheduler.states import Level
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Everything that a scheduler needs from outside."""
+
+    consumer: LogConsumer
+    publisher: LogPublisher
+    admissions: AdmissionStore
+    leases: LeaseStore
+    sweeps: SweepStore
+    events: EventFeed
+    membership: Membership
+    clock: Clock
+
+
+class Scheduler:
+    """The parts of one scheduler. Use `running` for its life; `servicer` is its door."""
+
+    def __init__(
+        self,
+        member: str,
+        ports: Ports,
+        settings: SchedulerSettings,
+        levels: dict[str, WeightedLevels],
+        lanes: int,
+        lost_error: bytes,
+        metrics: SchedulerMetrics,
+    ) -> None:
+        self._ports = ports
+        self._settings = settings
+        self._levels = levels
+        self._member = member
+        self._metrics = metrics
+        clock = ports.clock
+        self._wake = asyncio.Event()
+        self._windows = {pool: PoolWindow(settings.window_per_lane, levels[pool]) for pool in levels}
+        self._lanes: list[Lane] = [
+            lane for pool in levels for level in Level for lane in queue_lanes(pool, level, lanes)
+        ]
+        self._settlement = Settlement(ports.consumer)
+        self._republisher = Republisher(ports.publisher, ports.admissions, ports.leases, lanes)
+        self._resting = Resting(settings.recheck_s, clock, self._back_to_window)
+        self._roster = Roster()
+        self._rates = Rates(clock)
+        self._intakes = {
+            pool: Intake(ports.consumer, ports.publisher, self._settlement, window, self._wake, clock)
+            for pool, window in self._windows.items()
+        }
+        self._dispatchers = [self._dispatcher(pool) for pool in self._windows]
+        self._sweeper = Sweeper(
+            member,
+            ports.sweeps,
+            ports.membership,
+            self._republisher,
+            clock,
+            interval_s=settings.sweep_s,
+            republish_after_ms=settings.republish_after_ms,
+            lost_error=lost_error,
+        )
+        self.servicer = DispatchServicer(
+            self._roster,
+            self._settlement,
+            self._resting,
+            self._republisher,
+            self._rates,
+            self._wake,
+            lease_ms=settings.lease_ms,
+        )
+
+    @asynccontextmanager
+    async def running(self, address: str, serving: Callable[[bool], None]) -> AsyncIterator[None]:
+        """Work until the block is left; `serving` is told when runners may come and when no more.
+
+        Leaving refuses new work, lets running tasks end within the grace period, and acknowledges what is settled.
+        A part that fails ends the block with its error.
+        """
+        report = QueueReport(
+            self._member,
+            address,
+            self._ports.membership,
+            self._windows,
+            self._levels,
+            self._roster,
+            self._rates,
+            self._ports.clock,
+            self._metrics,
+        )
+        listening = asyncio.Event()
+        async with asyncio.TaskGroup() as group:
+            start = group.create_task
+            background = [
+                start(self._settlement.run()),
+                start(self._resting.run()),
+                start(self._sweeper.run()),
+                start(forward_cancellations(self._ports.events, self._roster, listening)),
+                *(start(dispatcher.run()) for dispatcher in self._dispatchers),
+            ]
+            feeding = [start(self._intakes[lane.pool].drain(lane)) for lane in self._lanes]
+            await listening.wait()
+            feeding.append(start(report.run()))
+            serving(True)
+            log.info("scheduler serves", extra={"address": address, "lanes": len(self._lanes)})
+            try:
+                yield
+            finally:
+                serving(False)
+                for task in feeding:
+                    task.cancel()
+                with suppress(ServerUnavailable):
+                    await report.withdraw()
+                await self._drain()
+                self.servicer.closing.set()
+                for task in background:
+                    task.cancel()
+                await self._settlement.flush()
+
+    async def _drain(self) -> None:
+        """Wait until attached runners hold nothing, at most for the grace period."""
+        clock = self._ports.clock
+        end = clock.monotonic() + self._settings.grace_s
+        while self._roster.running() and clock.monotonic() < end:
+            await clock.sleep(0.05)
+        if left := self._roster.running():
+            log.warning("grace period over; the rest ends without this scheduler", extra={"tasks": left})
+
+    def _back_to_window(self, task: Waiting) -> None:
+        self._windows[task.lane.pool].add(task)
+        self._wake.set()
+
+    def _dispatcher(self, pool: str) -> Dispatcher:
+        return Dispatcher(
+            pool,
+            self._windows[pool],
+            self._intakes[pool],
+            self._roster,
+            self._ports.leases,
+            self._settlement,
+            self._resting,
+            self._republisher,
+            self._wake,
+            self._ports.clock,
+            self._metrics,
+            batch=self._settings.assign_batch,
+            lease_ms=self._settings.lease_ms,
+        )

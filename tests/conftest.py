@@ -1,0 +1,3 @@
+"""Fixtures live in tests/fixtures, one module for each real part."""
+
+pytest_plugins = ["tests.fixtures.valkey", "tests.fixtures.pulsar", "tests.fixtures.collector"]

@@ -1,0 +1,342 @@
+"""The scheduler's parts together, over memory adapters and a clock that only the test moves."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import pytest
+
+from forebay.dispatch.v1.dispatch_service_pb2 import AttachRequest, AttachResponse, Hello, Settled
+from forebay.queues.v1.queue_service_pb2 import ListQueuesResponse
+from forebay.tasks.v1.envelope_pb2 import Bundle, Envelope
+from observability.metrics import SchedulerMetrics, new_registry
+from scheduler.adapters.clock import FakeClock
+from scheduler.adapters.memory import MemoryStore
+from scheduler.adapters.memory.log import MemoryLog
+from scheduler.errors import InvalidInput, ShuttingDown
+from scheduler.ids import new_ids
+from scheduler.lanes import Lane, queue_lanes
+from scheduler.policies.levels import WeightedLevels
+from scheduler.ports.records import Cancelled, Ending, NewTask, Written
+from scheduler.service.scheduler import Ports, Scheduler
+from scheduler.service.settings import SchedulerSettings
+from scheduler.states import Level, TaskState
+
+LANES = 2
+SETTINGS = SchedulerSettings(
+    lease_ms=10_000, sweep_s=1.0, recheck_s=1.0, republish_after_ms=5_000, grace_s=0.0
+)
+
+
+@dataclass
+class Runner:
+    """A runner at the other end of one Attach call."""
+
+    name: str
+    requests: "asyncio.Queue[AttachRequest | None]" = field(default_factory=asyncio.Queue)
+    answers: "asyncio.Queue[AttachResponse]" = field(default_factory=asyncio.Queue)
+
+    async def write(self, message: AttachResponse) -> None:
+        await self.answers.put(message)
+
+    async def sent(self) -> AsyncIterator[AttachRequest]:
+        while (request := await self.requests.get()) is not None:
+            yield request
+
+    def grant(self, credits: int) -> None:
+        self.requests.put_nowait(AttachRequest(credits=credits))
+
+    def settle(self, *settled: Settled) -> None:
+        self.requests.put_nowait(AttachRequest(credits=len(settled), settled=settled))
+
+    async def assigned(self, count: int) -> list[tuple[str, int]]:
+        """Wait for that many assignments: (id, attempt)."""
+        got: list[tuple[str, int]] = []
+        async with asyncio.timeout(5):
+            while len(got) < count:
+                answer = await self.answers.get()
+                got += [(a.envelope.id, a.attempt) for a in answer.assignments]
+        assert len(got) == count
+        return got
+
+    async def cancelled(self) -> list[str]:
+        async with asyncio.timeout(5):
+            while not (answer := await self.answers.get()).cancelled:
+                pass
+        return list(answer.cancelled)
+
+
+class World:
+    """A record store, a log, a clock, and schedulers over them."""
+
+    def __init__(self) -> None:
+        self.clock = FakeClock()
+        self.store = MemoryStore(self.clock)
+        self.log = MemoryLog()
+        self.publisher = self.log.publisher()
+        self.group: asyncio.TaskGroup | None = None
+
+    @asynccontextmanager
+    async def scheduler(self, name: str = "s1") -> AsyncIterator[Scheduler]:
+        lanes = [lane for level in Level for lane in queue_lanes("default", level, LANES)]
+        consumer = self.log.consumer(lanes)
+        records = self.store.records
+        ports = Ports(
+            consumer=consumer,
+            publisher=self.log.publisher(),
+            admissions=records,
+            leases=records,
+            sweeps=records,
+            events=self.store.events,
+            membership=self.store.membership,
+            clock=self.clock,
+        )
+        scheduler = Scheduler(
+            name,
+            ports,
+            SETTINGS,
+            {"default": WeightedLevels()},
+            LANES,
+            b"lost",
+            SchedulerMetrics(new_registry()),
+        )
+        try:
+            async with scheduler.running("127.0.0.1:1", lambda serving: None):
+                yield scheduler
+        finally:
+            await consumer.close()
+
+    @asynccontextmanager
+    async def attached(
+        self, scheduler: Scheduler, credits: int = 0, name: str = "r1"
+    ) -> AsyncIterator[Runner]:
+        runner = Runner(name)
+        runner.requests.put_nowait(
+            AttachRequest(hello=Hello(runner=name, model="m", pool="default"), credits=credits)
+        )
+        async with asyncio.TaskGroup() as group:
+            call = group.create_task(scheduler.servicer.Attach(runner.sent(), runner))  # type: ignore[arg-type]
+            hello = await runner.answers.get()
+            assert hello.lease_ms == SETTINGS.lease_ms
+            try:
+                yield runner
+            finally:
+                runner.requests.put_nowait(None)
+                await asyncio.wait([call])
+
+    async def submit(
+        self, count: int, level: Level = Level.NORMAL, *, max_attempts: int = 3, publish: bool = True
+    ) -> list[str]:
+        """Record tasks and put them on their lane in one bundle, as the gateway does."""
+        ids = new_ids(7, count, self.clock.now_ms())
+        envelopes = [
+            Envelope(
+                id=i, tenant="t", model="m", priority=int(level), pool="default", max_attempts=max_attempts
+            )  # type: ignore[arg-type]
+            for i in ids
+        ]
+        tasks = [NewTask(e.id, "t", "default", level, e.SerializeToString(), max_attempts) for e in envelopes]
+        _, tickets = await self.store.records.create(tasks)
+        if publish:
+            await self.publish(level, envelopes)
+            await self.store.records.mark_published(tickets)
+        return ids
+
+    async def publish(self, level: Level, envelopes: list[Envelope]) -> None:
+        bundle = Bundle()
+        for envelope in envelopes:
+            bundle.publications.add(envelope=envelope, publication=1)
+        await self.publisher.publish(Lane("default", level, 0), bundle.SerializeToString(), {})
+
+    async def finish(self, held: list[tuple[str, int]]) -> list[Written]:
+        return await self.store.records.finish(
+            [Ending(i, attempt, TaskState.SUCCEEDED, result=b"r") for i, attempt in held]
+        )
+
+    async def states(self, ids: list[str]) -> list[TaskState]:
+        return [r.state for r in await self.store.records.get(ids, False) if r is not None]
+
+    async def acknowledged(self, level: Level = Level.NORMAL) -> None:
+        """Wait until nothing of the level is left on the log."""
+        lanes = queue_lanes("default", level, LANES)
+        async with asyncio.timeout(5):
+            while any(self.log.unacknowledged(lane) for lane in lanes):  # noqa: ASYNC110  # the log in memory has no event
+                await asyncio.sleep(0)
+
+    async def pass_time(self, seconds: float, step: float = 0.5) -> None:
+        """Move the clock on in steps, letting everything that wakes do its work."""
+        for _ in range(round(seconds / step)):
+            self.clock.advance(step)
+            for _ in range(50):
+                await asyncio.sleep(0)
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def ended(held: list[tuple[str, int]]) -> list[Settled]:
+    return [Settled(id=i, attempt=a, fate=Settled.FATE_TERMINAL) for i, a in held]
+
+
+async def test_tasks_are_assigned_within_credit_and_acknowledged_when_all_have_ended(world: World) -> None:
+    ids = await world.submit(3)
+    async with world.scheduler() as scheduler, world.attached(scheduler, credits=2) as runner:
+        first = await runner.assigned(2)
+        assert [i for i, _ in first] == ids[:2]
+        await world.finish(first)
+        runner.settle(*ended(first))
+        last = await runner.assigned(1)
+        assert world.log.unacknowledged(Lane("default", Level.NORMAL, 0)) == 1
+        await world.finish(last)
+        runner.settle(*ended(last))
+        await world.acknowledged()
+    assert await world.states(ids) == [TaskState.SUCCEEDED] * 3
+
+
+async def test_the_highest_level_is_assigned_first(world: World) -> None:
+    low = await world.submit(5, Level.LOW)
+    critical = await world.submit(1, Level.CRITICAL)
+    async with world.scheduler() as scheduler, world.attached(scheduler) as runner:
+        await world.pass_time(0.5)
+        runner.grant(1)
+        assert [i for i, _ in await runner.assigned(1)] == critical
+        runner.grant(1)
+        assert [i for i, _ in await runner.assigned(1)] == low[:1]
+
+
+async def test_a_cancelled_task_is_not_assigned_and_its_message_is_dropped(world: World) -> None:
+    ids = await world.submit(2)
+    assert await world.store.records.cancel(ids[:1], "t", b"e", b"") == [Cancelled.CANCELLED]
+    async with world.scheduler() as scheduler, world.attached(scheduler, credits=5) as runner:
+        held = await runner.assigned(1)
+        assert held == [(ids[1], 1)]
+        await world.finish(held)
+        runner.settle(*ended(held))
+        await world.acknowledged()
+
+
+async def test_the_runner_is_told_of_a_task_cancelled_while_it_runs(world: World) -> None:
+    ids = await world.submit(1)
+    async with world.scheduler() as scheduler, world.attached(scheduler, credits=1) as runner:
+        held = await runner.assigned(1)
+        await world.store.records.cancel(ids, "t", b"e", b"")
+        assert await runner.cancelled() == ids
+        assert await world.finish(held) == [Written.FENCED]
+
+
+async def test_a_dead_runners_task_is_leased_again_with_the_next_attempt(world: World) -> None:
+    ids = await world.submit(1)
+    async with world.scheduler() as scheduler:
+        async with world.attached(scheduler, credits=1) as dying:
+            first = await dying.assigned(1)
+        async with world.attached(scheduler, credits=1, name="r2") as runner:
+            await world.pass_time(12)
+            second = await runner.assigned(1)
+            assert second == [(ids[0], 2)]
+            assert await world.finish(first) == [Written.FENCED]
+            assert await world.finish(second) == [Written.WRITTEN]
+            runner.settle(*ended(second))
+            await world.pass_time(3)
+            await world.acknowledged()
+
+
+async def test_a_task_that_loses_its_runner_at_every_attempt_fails_once(world: World) -> None:
+    ids = await world.submit(1, max_attempts=2)
+    async with world.scheduler() as scheduler:
+        for attempt in (1, 2):
+            async with world.attached(scheduler, credits=1) as runner:
+                assert await runner.assigned(1) == [(ids[0], attempt)]
+            await world.pass_time(13)
+        async with world.attached(scheduler, credits=1) as idle:
+            await world.acknowledged()
+            assert idle.answers.empty()
+    (record,) = await world.store.records.get(ids, False)
+    assert record is not None
+    assert (record.state, record.attempt, record.error) == (TaskState.FAILED, 2, b"lost")
+
+
+async def test_a_restarted_scheduler_keeps_the_message_of_a_running_task_until_it_ends(world: World) -> None:
+    ids = await world.submit(1)
+    async with world.scheduler() as first, world.attached(first, credits=1) as runner:
+        held = await runner.assigned(1)
+    async with world.scheduler("s2") as second, world.attached(second, credits=5) as runner:
+        await world.pass_time(3)
+        assert runner.answers.empty()
+        assert world.log.unacknowledged(Lane("default", Level.NORMAL, 0)) == 1
+        await world.finish(held)
+        await world.pass_time(3)
+        await world.acknowledged()
+        assert runner.answers.empty()
+    assert await world.states(ids) == [TaskState.SUCCEEDED]
+
+
+async def test_the_same_bundle_twice_executes_each_task_once(world: World) -> None:
+    ids = await world.submit(4)
+    (records) = await world.store.records.get(ids, False)
+    await world.publish(Level.NORMAL, [Envelope.FromString(r.envelope) for r in records if r])
+    async with world.scheduler() as scheduler, world.attached(scheduler, credits=20) as runner:
+        held = await runner.assigned(4)
+        await world.finish(held)
+        runner.settle(*ended(held))
+        await world.pass_time(3)
+        await world.acknowledged()
+        assert runner.answers.empty()
+
+
+async def test_a_publication_that_never_reached_the_log_is_made_again(world: World) -> None:
+    ids = await world.submit(2, publish=False)
+    async with world.scheduler() as scheduler, world.attached(scheduler, credits=9) as runner:
+        await world.pass_time(8)
+        assert [i for i, _ in await runner.assigned(2)] == ids
+
+
+async def test_tasks_handed_back_by_a_draining_runner_go_to_another_uncharged(world: World) -> None:
+    ids = await world.submit(1, max_attempts=1)
+    async with world.scheduler() as scheduler:
+        async with world.attached(scheduler, credits=1) as draining:
+            ((task_id, attempt),) = await draining.assigned(1)
+            draining.settle(Settled(id=task_id, attempt=attempt, fate=Settled.FATE_RETURNED))
+            draining.grant(-5)
+            async with world.attached(scheduler, credits=1, name="r2") as runner:
+                held = await runner.assigned(1)
+                assert held[0][0] == ids[0]
+                assert held[0][1] > attempt
+                assert await world.finish(held) == [Written.WRITTEN]
+
+
+async def test_a_message_that_cannot_be_read_is_set_aside_and_its_neighbours_complete(world: World) -> None:
+    lane = Lane("default", Level.NORMAL, 0)
+    await world.publisher.publish(lane, b"\xff not a bundle", {})
+    ids = await world.submit(1)
+    async with world.scheduler() as scheduler, world.attached(scheduler, credits=1) as runner:
+        assert [i for i, _ in await runner.assigned(1)] == ids
+        assert [aside.payload for aside in world.log.set_aside] == [b"\xff not a bundle"]
+
+
+async def test_a_backlog_beyond_the_window_stays_on_the_log(world: World) -> None:
+    for _ in range(4):
+        await world.submit(200)
+    async with world.scheduler() as scheduler, world.attached(scheduler) as runner:
+        await world.pass_time(0.5)
+        view = ListQueuesResponse.FromString((await world.store.membership.members("queues"))[0][1])
+        assert {q.priority for q in view.queues if q.HasField("oldest_age")} == {int(Level.NORMAL)}
+        runner.grant(1_000)
+        assert len(await runner.assigned(800)) == 800
+
+
+async def test_a_runner_that_does_not_say_hello_is_refused(world: World) -> None:
+    async with world.scheduler() as scheduler:
+        runner = Runner("r")
+        runner.grant(1)
+        with pytest.raises(InvalidInput, match="say hello"):
+            await scheduler.servicer.Attach(runner.sent(), runner)  # type: ignore[arg-type]
+
+
+async def test_a_scheduler_that_shuts_down_takes_no_more_runners(world: World) -> None:
+    async with world.scheduler() as scheduler:
+        pass
+    with pytest.raises(ShuttingDown):
+        await scheduler.servicer.Attach(Runner("r").sent(), Runner("r"))  # type: ignore[arg-type]
