@@ -1,0 +1,87 @@
+"""The Python client of Forebay: `Client`, and `AsyncClient` for asyncio.
+
+from forebay.client import Client
+
+with Client("127.0.0.1:7070") as client:
+    task = client.submit("smollm2", prompt="The capital of France is", priority="high")
+    print(client.wait(task).text)
+"""
+
+from forebay.client.async_client import AsyncClient
+from forebay.client.errors import (
+    AlreadyExists,
+    CallCancelled,
+    DeadlineExceeded,
+    FailedPrecondition,
+    FieldFault,
+    ForebayClientError,
+    InternalError,
+    InvalidArgument,
+    NotFound,
+    OutOfRange,
+    PermissionDenied,
+    ResourceExhausted,
+    SubmitManyError,
+    TaskFailedError,
+    Unauthenticated,
+    Unavailable,
+)
+from forebay.client.fleet import ModelInfo, QueueInfo, RunnerInfo, TensorInfo
+from forebay.client.retry import RetryPolicy
+from forebay.client.specs import TaskOptions, task_spec
+from forebay.client.sync_client import Client
+from forebay.client.tasks import (
+    CancelSummary,
+    Chunk,
+    GenerateResult,
+    Priority,
+    TaskEvent,
+    TaskHandle,
+    TaskInfo,
+    TaskRef,
+    TaskState,
+    Timing,
+    Usage,
+)
+from forebay.client.tensors import to_array, to_tensor
+
+__all__ = [
+    "AlreadyExists",
+    "AsyncClient",
+    "CallCancelled",
+    "CancelSummary",
+    "Chunk",
+    "Client",
+    "DeadlineExceeded",
+    "FailedPrecondition",
+    "FieldFault",
+    "ForebayClientError",
+    "GenerateResult",
+    "InternalError",
+    "InvalidArgument",
+    "ModelInfo",
+    "NotFound",
+    "OutOfRange",
+    "PermissionDenied",
+    "Priority",
+    "QueueInfo",
+    "ResourceExhausted",
+    "RetryPolicy",
+    "RunnerInfo",
+    "SubmitManyError",
+    "TaskEvent",
+    "TaskFailedError",
+    "TaskHandle",
+    "TaskInfo",
+    "TaskOptions",
+    "TaskRef",
+    "TaskState",
+    "TensorInfo",
+    "Timing",
+    "Unauthenticated",
+    "Unavailable",
+    "Usage",
+    "task_spec",
+    "to_array",
+    "to_tensor",
+]

@@ -1,0 +1,309 @@
+"""The client for asyncio: one thin method for each thing that can be asked, and so a long module.
+
+`sync_client.py` has the same methods for everybody else.
+"""
+
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from contextlib import aclosing
+from types import TracebackType
+from typing import Self, Unpack
+
+from opentelemetry.trace import TracerProvider
+
+from forebay.client import following, methods, reading, submitting
+from forebay.client.calls import Calls
+from forebay.client.errors import ForebayClientError, SubmitManyError, TaskFailedError, from_status
+from forebay.client.fleet import ModelInfo, QueueInfo, RunnerInfo
+from forebay.client.retry import RetryPolicy
+from forebay.client.specs import TaskOptions, priority_number, task_spec
+from forebay.client.tasks import (
+    CancelSummary,
+    Chunk,
+    Priority,
+    TaskHandle,
+    TaskInfo,
+    TaskRef,
+    TaskState,
+    task_id,
+)
+from forebay.client.transport import AsyncTransport, Transport
+from forebay.models.v1.model_service_pb2 import ListModelsRequest, ListRunnersRequest
+from forebay.queues.v1.queue_service_pb2 import ListQueuesRequest
+from forebay.tasks.v1.task_pb2 import Task, TaskSpec
+from forebay.tasks.v1.task_service_pb2 import (
+    AllTasks,
+    CancelTasksRequest,
+    GetTaskRequest,
+    LabelSelector,
+    ListTasksRequest,
+    SubmitResult,
+    TaskFilter,
+    TaskIds,
+    WatchTasksRequest,
+)
+
+_PAGE: int = 200
+
+
+class AsyncClient:
+    """Talks to a Forebay gateway. Make it inside a running event loop, share it freely there, close it at the end.
+
+    `address` is host:port. `timeout_s` bounds each call, retries included; waits and streams take their own.
+    Every method raises errors of `forebay.client.errors`; cancelling a method cancels its call, and a submit that
+    was cancelled may have happened.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        timeout_s: float = 30.0,
+        retry: RetryPolicy | None = None,
+        tracer_provider: TracerProvider | None = None,
+    ) -> None:
+        self._begin(AsyncTransport(address), timeout_s, retry, tracer_provider)
+
+    @classmethod
+    def over(
+        cls,
+        transport: Transport,
+        *,
+        timeout_s: float = 30.0,
+        retry: RetryPolicy | None = None,
+        tracer_provider: TracerProvider | None = None,
+    ) -> Self:
+        """Make a client over another transport, which it then owns."""
+        client = cls.__new__(cls)
+        client._begin(transport, timeout_s, retry, tracer_provider)
+        return client
+
+    def _begin(
+        self,
+        transport: Transport,
+        timeout_s: float,
+        retry: RetryPolicy | None,
+        tracer_provider: TracerProvider | None,
+    ) -> None:
+        self._calls = Calls(transport, retry or RetryPolicy(), tracer_provider)
+        self._timeout_s = timeout_s
+
+    async def submit(self, model: str, **options: Unpack[TaskOptions]) -> TaskHandle:
+        """Submit one task. When this returns, the task is safe. Options: see TaskOptions."""
+        (result,) = await self.submit_specs([task_spec(model, **options)])
+        accepted = _accepted(result)
+        if isinstance(accepted, ForebayClientError):
+            raise accepted
+        return accepted
+
+    async def submit_many(
+        self, specs: Iterable[TaskSpec], *, timeout_s: float | None = None
+    ) -> Sequence[TaskHandle]:
+        """Submit tasks made with `task_spec`, up to 1000 in a call; handles in the same order.
+
+        Raises SubmitManyError, which has the handles of the others, when some were not accepted.
+        """
+        results = [_accepted(result) for result in await self.submit_specs(list(specs), timeout_s=timeout_s)]
+        handles = [result for result in results if isinstance(result, TaskHandle)]
+        if len(handles) < len(results):
+            raise SubmitManyError(results)
+        return handles
+
+    async def submit_specs(
+        self, specs: Sequence[TaskSpec], *, timeout_s: float | None = None, idempotent: bool = True
+    ) -> Sequence[SubmitResult]:
+        """Submit tasks and return the server's answers as they are on the wire: the fast way for very many.
+
+        `idempotent=False` leaves tasks without a key and then never tries again.
+        """
+        if not specs:
+            return []
+        return await submitting.submit(self._calls, specs, self._limit(timeout_s), idempotent=idempotent)
+
+    async def wait(
+        self, task: TaskRef, timeout_s: float | None = None, *, include_result: bool = True
+    ) -> TaskInfo:
+        """Wait until a task has ended, however it did. Raises DeadlineExceeded after `timeout_s` (default: never)."""
+        (ended,) = await self.wait_many([task], timeout_s, include_result=include_result)
+        return ended
+
+    async def wait_many(
+        self, tasks: Iterable[TaskRef], timeout_s: float | None = None, *, include_result: bool = True
+    ) -> Sequence[TaskInfo]:
+        """Wait until every task has ended, over one stream; results in the same order."""
+        ids = [task_id(task) for task in tasks]
+        ended = await self.wait_tasks(ids, timeout_s, include_result=include_result)
+        return [reading.info(task) for task in ended]
+
+    async def wait_tasks(
+        self, ids: Sequence[str], timeout_s: float | None = None, *, include_result: bool = True
+    ) -> Sequence[Task]:
+        """Wait until every task has ended and return them as they are on the wire: the fast way for very many."""
+        if not ids:
+            return []
+        ended = await following.outcomes(self._calls, ids, timeout_s, include_result=include_result)
+        return [ended[id_] for id_ in ids]
+
+    async def stream(
+        self, task: TaskRef, *, after: int = 0, timeout_s: float | None = None
+    ) -> AsyncGenerator[Chunk, None]:
+        """Yield the output of a generation while it is written, after a sequence number, to its end.
+
+        Connections may come and go: no chunk is missed and none comes twice. A chunk with `restarted` voids all
+        before it. Raises TaskFailedError after the last chunk when the task ended without a result.
+        """
+        id_ = task_id(task)
+        async with aclosing(following.output(self._calls, id_, after, timeout_s)) as answers:
+            async for answer in answers:
+                chunk = reading.chunk(answer)
+                yield chunk
+                if chunk.state not in (None, TaskState.SUCCEEDED):
+                    cause = from_status(answer.error) if answer.HasField("error") else None
+                    raise TaskFailedError(id_, chunk.state, cause)
+
+    async def watch(
+        self,
+        tasks: Iterable[TaskRef] | None = None,
+        *,
+        labels: Mapping[str, str] | None = None,
+        include_result: bool = False,
+        timeout_s: float | None = None,
+    ) -> AsyncGenerator[TaskInfo, None]:
+        """Yield changes of tasks: of the named ones until all have ended, or from now on of those with all labels,
+        or of all when neither is given.
+
+        Watching named tasks survives lost connections. The other two end with Unavailable then, because updates
+        may be lost, and with DeadlineExceeded after `timeout_s` (default: a day).
+        """
+        if tasks is None:
+            request = WatchTasksRequest(include_result=include_result)
+            if labels:
+                request.selector.CopyFrom(LabelSelector(labels=labels))
+            else:
+                request.all.CopyFrom(AllTasks())
+            async with aclosing(following.watch(self._calls, request, timeout_s)) as updates:
+                async for update in updates:
+                    yield reading.info(update)
+            return
+        ids = [task_id(task) for task in tasks]
+        seen: dict[str, tuple[int, int, int]] = {}
+        named = following.follow(self._calls, ids, timeout_s, include_result=include_result)
+        async with aclosing(named) as batches:
+            async for batch in batches:
+                for update in batch:
+                    present = (update.state, update.attempt, update.publication)
+                    if seen.get(update.id) != present:
+                        seen[update.id] = present
+                        yield reading.info(update)
+
+    async def get(
+        self, task: TaskRef, *, include_input: bool = False, include_result: bool = True
+    ) -> TaskInfo:
+        """Return a task as it is now."""
+        request = GetTaskRequest(
+            id=task_id(task), include_input=include_input, omit_result=not include_result
+        )
+        answer = await self._calls.unary(methods.GET, request, self._timeout_s)
+        return reading.info(answer.task)
+
+    async def cancel(self, tasks: TaskRef | Iterable[TaskRef]) -> CancelSummary:
+        """Cancel tasks in whatever state. After it, no result of them appears."""
+        ids = [task_id(task) for task in ([tasks] if isinstance(tasks, TaskRef) else tasks)]
+        parts = [ids[at : at + following.MOST_IDS] for at in range(0, len(ids), following.MOST_IDS)]
+        answers = [
+            await self._calls.unary(
+                methods.CANCEL, CancelTasksRequest(tasks=TaskIds(ids=part)), self._timeout_s
+            )
+            for part in parts
+        ]
+        return reading.cancel_summary(answers)
+
+    async def cancel_matching(
+        self,
+        *,
+        states: Iterable[TaskState | str] = (),
+        model: str = "",
+        labels: Mapping[str, str] | None = None,
+        priorities: Iterable[Priority | str] = (),
+        pool: str = "",
+    ) -> CancelSummary:
+        """Cancel every task that meets all conditions and has not ended; no condition means every task."""
+        filter_ = _filter(states, model, labels, priorities, pool)
+        request = CancelTasksRequest(filter=filter_)
+        return reading.cancel_summary([await self._calls.unary(methods.CANCEL, request, self._timeout_s)])
+
+    async def queues(self, pool: str = "") -> Sequence[QueueInfo]:
+        """Return the queues, highest level first; of one pool or of all."""
+        answer = await self._calls.unary(methods.QUEUES, ListQueuesRequest(pool=pool), self._timeout_s)
+        return [reading.queue(queue) for queue in answer.queues]
+
+    async def models(self) -> Sequence[ModelInfo]:
+        """Return the models that the fleet serves, by name."""
+        answer = await self._calls.unary(methods.MODELS, ListModelsRequest(), self._timeout_s)
+        return [reading.model(model) for model in answer.models]
+
+    async def runners(self, model: str = "") -> Sequence[RunnerInfo]:
+        """Return the runners, by model; of one model or of all."""
+        request = ListRunnersRequest(model=model)
+        answer = await self._calls.unary(methods.RUNNERS, request, self._timeout_s)
+        return [reading.runner(runner) for runner in answer.runners]
+
+    async def list(
+        self,
+        *,
+        states: Iterable[TaskState | str] = (),
+        model: str = "",
+        labels: Mapping[str, str] | None = None,
+        priorities: Iterable[Priority | str] = (),
+        pool: str = "",
+        limit: int | None = None,
+    ) -> AsyncGenerator[TaskInfo, None]:
+        """Yield the tasks that meet all conditions, newest first, page after page, `limit` at most."""
+        filter_ = _filter(states, model, labels, priorities, pool)
+        token, left = "", limit
+        while left is None or left > 0:
+            size = _PAGE if left is None else min(left, _PAGE)
+            request = ListTasksRequest(filter=filter_, page_size=size, page_token=token)
+            page = await self._calls.unary(methods.LIST, request, self._timeout_s)
+            for task in page.tasks[:left]:
+                yield reading.info(task)
+            left = None if left is None else left - len(page.tasks)
+            token = page.next_page_token
+            if not token:
+                return
+
+    async def close(self) -> None:
+        """Let go of the connection. Idempotent."""
+        await self._calls.transport.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def _limit(self, timeout_s: float | None) -> float:
+        return self._timeout_s if timeout_s is None else timeout_s
+
+
+def _accepted(result: SubmitResult) -> TaskHandle | ForebayClientError:
+    if result.WhichOneof("result") == "task":
+        return reading.handle(result.task)
+    return from_status(result.error)
+
+
+def _filter(
+    states: Iterable[TaskState | str],
+    model: str,
+    labels: Mapping[str, str] | None,
+    priorities: Iterable[Priority | str],
+    pool: str,
+) -> TaskFilter:
+    return TaskFilter(
+        states=[reading.STATE_NUMBERS[TaskState(state)] for state in states],
+        model=model,
+        labels=labels,
+        priorities=[priority_number(priority) for priority in priorities],
+        pool=pool,
+    )

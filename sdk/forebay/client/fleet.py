@@ -1,0 +1,72 @@
+"""What the client returns about queues, models and runners: plain, frozen values."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from forebay.client.tasks import Priority
+
+
+@dataclass(frozen=True, slots=True)
+class QueueInfo:
+    """One queue: a level of a pool."""
+
+    pool: str
+    priority: Priority
+    depth: int
+    """Tasks waiting."""
+    oldest_age_s: float | None
+    """Age of the oldest waiting task in seconds; None when nothing waits."""
+    running: int
+    finished_per_second: float
+    share: float
+    """Of the fleet, when every level of the pool is busy: 0 to 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class TensorInfo:
+    """One input or output of a tensor model."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+    """-1 where any length is taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """A model as the fleet serves it."""
+
+    name: str
+    engine: str
+    """`tensor`, `generate`, or empty while it is not known."""
+    digest: str
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
+    context_length: int
+    """Longest prompt plus answer in tokens; 0 for tensor models."""
+    ready_runners: int
+    providers: tuple[str, ...]
+    failures: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerInfo:
+    """A runner process."""
+
+    id: str
+    model: str
+    pool: str
+    address: str
+    state: str
+    """`loading`, `warming`, `ready`, `draining` or `failed`."""
+    reason: str
+    """Why it failed."""
+    provider: str
+    engine: str
+    capacity: int
+    held: int
+    start_time: datetime | None
+    load_s: float | None
+    """How long loading and warming took, in seconds; None before it is ready."""
+    metrics_address: str
+    pid: int

@@ -1,0 +1,202 @@
+"""Answers of the server, turned into the client's values."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Final
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from forebay.client.errors import from_status
+from forebay.client.fleet import ModelInfo, QueueInfo, RunnerInfo, TensorInfo
+from forebay.client.tasks import (
+    CancelSummary,
+    Chunk,
+    GenerateResult,
+    Priority,
+    TaskEvent,
+    TaskHandle,
+    TaskInfo,
+    TaskState,
+    Timing,
+    Usage,
+)
+from forebay.client.tensors import Array, to_arrays
+from forebay.models.v1.model_service_pb2 import EngineKind, Model, Runner, RunnerState, TensorSignature
+from forebay.queues.v1.queue_service_pb2 import Queue
+from forebay.tasks.v1.inputs_pb2 import FinishReason
+from forebay.tasks.v1.task_pb2 import Priority as WirePriority
+from forebay.tasks.v1.task_pb2 import Result, Task
+from forebay.tasks.v1.task_pb2 import TaskState as WireState
+from forebay.tasks.v1.task_service_pb2 import CancelResult, CancelTasksResponse, StreamOutputResponse
+
+TERMINAL: Final = frozenset(
+    {
+        WireState.TASK_STATE_SUCCEEDED,
+        WireState.TASK_STATE_FAILED,
+        WireState.TASK_STATE_CANCELLED,
+        WireState.TASK_STATE_EXPIRED,
+    }
+)
+STATES: Final = {
+    number: TaskState(name.removeprefix("TASK_STATE_").lower())
+    for name, number in WireState.items()
+    if number
+}
+STATE_NUMBERS: Final = {state: number for number, state in STATES.items()}
+_PRIORITIES: Final = {
+    number: Priority(name.removeprefix("PRIORITY_").lower())
+    for name, number in WirePriority.items()
+    if number
+}
+
+
+def handle(task: Task) -> TaskHandle:
+    """Read an accepted task."""
+    return TaskHandle(task.id, STATES[task.state], _time(task.create_time))
+
+
+def info(task: Task) -> TaskInfo:
+    """Read a task."""
+    spec = task.spec if task.HasField("spec") else None
+    outcome = task.WhichOneof("outcome")
+    result = task.result if outcome == "result" else None
+    return TaskInfo(
+        id=task.id,
+        state=STATES[task.state],
+        model=spec.model if spec else "",
+        priority=_PRIORITIES.get(spec.priority, Priority.NORMAL) if spec else Priority.NORMAL,
+        pool=spec.pool if spec else "",
+        labels=dict(spec.labels) if spec else {},
+        attempt=task.attempt,
+        publication=task.publication,
+        tenant=task.tenant,
+        create_time=_time(task.create_time) if task.HasField("create_time") else None,
+        queue_time=_time(task.queue_time) if task.HasField("queue_time") else None,
+        start_time=_time(task.start_time) if task.HasField("start_time") else None,
+        end_time=_time(task.end_time) if task.HasField("end_time") else None,
+        runner=task.runner,
+        error=from_status(task.error) if outcome == "error" else None,
+        result=_result(result) if result else None,
+        usage=_usage(result) if result else None,
+        timing=_timing(result) if result else None,
+        events=tuple(TaskEvent(_time(e.time), STATES[e.state], e.reason) for e in task.events),
+        spec=spec,
+    )
+
+
+def chunk(answer: StreamOutputResponse) -> Chunk:
+    """Read a piece of output."""
+    return Chunk(
+        sequence=answer.sequence,
+        text=answer.text,
+        token_ids=tuple(answer.token_ids),
+        finish_reason=_word(FinishReason.Name(answer.finish_reason), "FINISH_REASON_"),
+        restarted=answer.restarted,
+        state=STATES.get(answer.state),
+    )
+
+
+def cancel_summary(answers: list[CancelTasksResponse]) -> CancelSummary:
+    """Read what became of a request to cancel, made in one or more calls."""
+    return CancelSummary(
+        cancelled=sum(answer.cancelled for answer in answers),
+        already_terminal=sum(answer.already_terminal for answer in answers),
+        not_found=sum(answer.not_found for answer in answers),
+        outcomes={
+            result.id: _word(CancelResult.Outcome.Name(result.outcome), "OUTCOME_")
+            for answer in answers
+            for result in answer.results
+        },
+    )
+
+
+def queue(queue: Queue) -> QueueInfo:
+    """Read a queue."""
+    return QueueInfo(
+        pool=queue.pool,
+        priority=_PRIORITIES.get(queue.priority, Priority.NORMAL),
+        depth=queue.depth,
+        oldest_age_s=_seconds(queue.oldest_age) if queue.HasField("oldest_age") else None,
+        running=queue.running,
+        finished_per_second=queue.finished_per_second,
+        share=queue.share,
+    )
+
+
+def model(model: Model) -> ModelInfo:
+    """Read a model."""
+    return ModelInfo(
+        name=model.name,
+        engine=_word(EngineKind.Name(model.engine), "ENGINE_KIND_"),
+        digest=model.digest,
+        inputs=tuple(_signature(tensor) for tensor in model.inputs),
+        outputs=tuple(_signature(tensor) for tensor in model.outputs),
+        context_length=model.context_length,
+        ready_runners=model.ready_runners,
+        providers=tuple(model.providers),
+        failures=tuple(model.failures),
+    )
+
+
+def runner(runner: Runner) -> RunnerInfo:
+    """Read a runner."""
+    return RunnerInfo(
+        id=runner.id,
+        model=runner.model,
+        pool=runner.pool,
+        address=runner.address,
+        state=_word(RunnerState.Name(runner.state), "RUNNER_STATE_"),
+        reason=runner.reason,
+        provider=runner.provider,
+        engine=_word(EngineKind.Name(runner.engine), "ENGINE_KIND_"),
+        capacity=runner.capacity,
+        held=runner.held,
+        start_time=_time(runner.start_time) if runner.HasField("start_time") else None,
+        load_s=_seconds(runner.load_duration) if runner.HasField("load_duration") else None,
+        metrics_address=runner.metrics_address,
+        pid=runner.pid,
+    )
+
+
+def _result(result: Result) -> GenerateResult | Mapping[str, Array] | None:
+    match result.WhichOneof("output"):
+        case "generate":
+            output = result.generate
+            reason = _word(FinishReason.Name(output.finish_reason), "FINISH_REASON_")
+            return GenerateResult(output.text, tuple(output.token_ids), reason)
+        case "tensors":
+            return to_arrays(result.tensors.tensors)
+        case _:
+            return None
+
+
+def _usage(result: Result) -> Usage | None:
+    if not result.HasField("usage"):
+        return None
+    return Usage(result.usage.input_tokens, result.usage.output_tokens)
+
+
+def _timing(result: Result) -> Timing | None:
+    if not result.HasField("timing"):
+        return None
+    timing = result.timing
+    first = _seconds(timing.time_to_first_token) if timing.HasField("time_to_first_token") else None
+    return Timing(_seconds(timing.queue), _seconds(timing.execute), first)
+
+
+def _signature(tensor: TensorSignature) -> TensorInfo:
+    return TensorInfo(tensor.name, tensor.datatype, tuple(tensor.shape))
+
+
+def _time(stamp: Timestamp) -> datetime:
+    return stamp.ToDatetime(tzinfo=UTC)
+
+
+def _seconds(duration: Duration) -> float:
+    return duration.seconds + duration.nanos / 1e9
+
+
+def _word(name: str, prefix: str) -> str:
+    word = name.removeprefix(prefix).lower()
+    return "" if word == "unspecified" else word

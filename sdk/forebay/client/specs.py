@@ -1,0 +1,149 @@
+"""What users say, turned into a TaskSpec."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Final, TypedDict, Unpack
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from numpy.typing import ArrayLike
+
+from forebay.client.tasks import Priority
+from forebay.client.tensors import to_tensors
+from forebay.tasks.v1.inputs_pb2 import ChatMessage, ChatMessages, ContentPart, GenerateInput, TensorInput
+from forebay.tasks.v1.task_pb2 import Priority as WirePriority
+from forebay.tasks.v1.task_pb2 import RetryPolicy, TaskSpec
+
+PRIORITIES: Final[dict[Priority, WirePriority.ValueType]] = {
+    Priority.CRITICAL: WirePriority.PRIORITY_CRITICAL,
+    Priority.HIGH: WirePriority.PRIORITY_HIGH,
+    Priority.NORMAL: WirePriority.PRIORITY_NORMAL,
+    Priority.LOW: WirePriority.PRIORITY_LOW,
+}
+_GENERATE_OPTIONS: Final = (
+    *("max_tokens", "temperature", "top_p", "top_k", "min_p", "seed", "stop", "ignore_eos"),
+)
+
+
+class TaskOptions(TypedDict, total=False):
+    """What a task may be given. Exactly one of `prompt`, `messages` and `tensors` is required."""
+
+    prompt: str
+    """Text that a language model continues as it stands, without its chat template."""
+    messages: Sequence[Mapping[str, object]]
+    """A chat: `[{"role": "user", "content": "Hello"}]`; content is a text or a list of text parts."""
+    tensors: Mapping[str, ArrayLike]
+    """Inputs of a tensor model by name."""
+
+    max_tokens: int
+    """Most tokens generated. The server's default is 256."""
+    temperature: float
+    """0 (the default: always the most probable token) to 2."""
+    top_p: float
+    top_k: int
+    min_p: float
+    seed: int
+    """Same seed, prompt and model give the same text."""
+    stop: Sequence[str]
+    """Generation ends before the first of these."""
+    ignore_eos: bool
+    """Go on when the model says that it has finished."""
+
+    priority: Priority | str
+    """critical, high, normal (the default) or low."""
+    pool: str
+    """The pool of runners that shall run it."""
+    deadline: datetime | timedelta
+    """Never start it after this moment, or after this long from now."""
+    max_attempts: int
+    """Most executions, the first one counted. The server's default is 3."""
+    idempotency_key: str
+    """Same key and same task: the task that exists is returned. The client makes one up when there is none."""
+    labels: Mapping[str, str]
+    """For people and filters."""
+
+
+def task_spec(model: str, **options: Unpack[TaskOptions]) -> TaskSpec:
+    """Build what `submit_many` takes.
+
+    Raises TypeError for options that do not exist or do not belong together, ValueError for values that cannot be
+    written; what the server alone can judge, it judges.
+    """
+    unknown = options.keys() - TaskOptions.__annotations__.keys()
+    if unknown:
+        raise TypeError(f"unknown task options: {', '.join(sorted(unknown))}")
+    kinds = [kind for kind in ("prompt", "messages", "tensors") if kind in options]
+    if len(kinds) != 1:
+        raise TypeError(f"exactly one of prompt, messages and tensors is required, got {kinds or 'none'}")
+    spec = TaskSpec(
+        model=model,
+        priority=priority_number(options.get("priority", Priority.NORMAL)),
+        pool=options.get("pool", ""),
+        idempotency_key=options.get("idempotency_key", ""),
+        labels=options.get("labels"),
+    )
+    if "tensors" in options:
+        misplaced = [name for name in _GENERATE_OPTIONS if name in options]
+        if misplaced:
+            raise TypeError(f"{', '.join(misplaced)}: only for language models")
+        spec.tensors.CopyFrom(TensorInput(tensors=to_tensors(options["tensors"])))
+    else:
+        spec.generate.CopyFrom(_generate(options))
+    if "max_attempts" in options:
+        spec.retry.CopyFrom(RetryPolicy(max_attempts=options["max_attempts"]))
+    if "deadline" in options:
+        spec.deadline.CopyFrom(_moment(options["deadline"]))
+    return spec
+
+
+def priority_number(priority: Priority | str) -> WirePriority.ValueType:
+    """Return a priority's number on the wire. Raises ValueError for a name that is none."""
+    try:
+        return PRIORITIES[Priority(priority)]
+    except ValueError:
+        raise ValueError(f"priority {priority!r} is none of {', '.join(Priority)}") from None
+
+
+def _generate(options: TaskOptions) -> GenerateInput:
+    stop = options.get("stop", ())
+    if isinstance(stop, str):
+        raise TypeError("stop takes a list of strings")
+    given = GenerateInput(
+        max_tokens=options.get("max_tokens"),
+        temperature=options.get("temperature"),
+        top_p=options.get("top_p"),
+        top_k=options.get("top_k"),
+        min_p=options.get("min_p"),
+        seed=options.get("seed"),
+        stop=stop,
+        ignore_eos=options.get("ignore_eos", False),
+    )
+    if "messages" in options:
+        chat = ChatMessages(messages=[_message(message) for message in options["messages"]])
+        given.messages.CopyFrom(chat)
+    else:
+        given.prompt = options["prompt"]
+    return given
+
+
+def _message(message: Mapping[str, object]) -> ChatMessage:
+    role, content = message.get("role"), message.get("content")
+    parts = [content] if isinstance(content, str) else content
+    if not isinstance(role, str) or not isinstance(parts, Sequence):
+        raise TypeError("a message takes a role and a content: a text, or a list of text parts")
+    return ChatMessage(role=role, parts=[ContentPart(text=_part(part)) for part in parts])
+
+
+def _part(part: object) -> str:
+    text = part.get("text") if isinstance(part, Mapping) else part
+    if not isinstance(text, str):
+        raise TypeError('a part of a message is a text, or {"type": "text", "text": …}')
+    return text
+
+
+def _moment(deadline: datetime | timedelta) -> Timestamp:
+    moment = datetime.now(UTC) + deadline if isinstance(deadline, timedelta) else deadline
+    if moment.tzinfo is None:
+        raise ValueError("deadline has no time zone: use datetime.now(UTC) or a timedelta")
+    stamp = Timestamp()
+    stamp.FromDatetime(moment)
+    return stamp

@@ -1,0 +1,153 @@
+"""The client without asyncio: each method blocks its thread until it is done. See AsyncClient for what each does."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import Self, Unpack
+
+from opentelemetry.trace import TracerProvider
+
+from forebay.client.async_client import AsyncClient
+from forebay.client.fleet import ModelInfo, QueueInfo, RunnerInfo
+from forebay.client.retry import RetryPolicy
+from forebay.client.specs import TaskOptions
+from forebay.client.tasks import CancelSummary, Chunk, Priority, TaskHandle, TaskInfo, TaskRef, TaskState
+from forebay.client.transport import BlockingTransport, complete, iterate
+from forebay.tasks.v1.task_pb2 import Task, TaskSpec
+from forebay.tasks.v1.task_service_pb2 import SubmitResult
+
+
+class Client:
+    """Talks to a Forebay gateway. May be shared by threads. Ctrl-C ends whatever it waits for at once.
+
+        with Client("127.0.0.1:7070") as client:
+            task = client.submit("smollm2", prompt="The capital of France is", priority="high")
+            print(client.wait(task).text)
+
+    `address` is host:port. `timeout_s` bounds each call, retries included; waits and streams take their own.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        timeout_s: float = 30.0,
+        retry: RetryPolicy | None = None,
+        tracer_provider: TracerProvider | None = None,
+    ) -> None:
+        self._client = AsyncClient.over(
+            BlockingTransport(address), timeout_s=timeout_s, retry=retry, tracer_provider=tracer_provider
+        )
+
+    def submit(self, model: str, **options: Unpack[TaskOptions]) -> TaskHandle:
+        """Submit one task. When this returns, the task is safe. Options: see TaskOptions."""
+        return complete(self._client.submit(model, **options))
+
+    def submit_many(
+        self, specs: Iterable[TaskSpec], *, timeout_s: float | None = None
+    ) -> Sequence[TaskHandle]:
+        """Submit tasks made with `task_spec`; SubmitManyError when some were not accepted."""
+        return complete(self._client.submit_many(specs, timeout_s=timeout_s))
+
+    def submit_specs(
+        self, specs: Sequence[TaskSpec], *, timeout_s: float | None = None, idempotent: bool = True
+    ) -> Sequence[SubmitResult]:
+        """Submit tasks and return the server's answers as they are on the wire: the fast way for very many."""
+        return complete(self._client.submit_specs(specs, timeout_s=timeout_s, idempotent=idempotent))
+
+    def wait(self, task: TaskRef, timeout_s: float | None = None, *, include_result: bool = True) -> TaskInfo:
+        """Wait until a task has ended, however it did. Raises DeadlineExceeded after `timeout_s` (default: never)."""
+        return complete(self._client.wait(task, timeout_s, include_result=include_result))
+
+    def wait_many(
+        self, tasks: Iterable[TaskRef], timeout_s: float | None = None, *, include_result: bool = True
+    ) -> Sequence[TaskInfo]:
+        """Wait until every task has ended, over one stream; results in the same order."""
+        return complete(self._client.wait_many(tasks, timeout_s, include_result=include_result))
+
+    def wait_tasks(
+        self, ids: Sequence[str], timeout_s: float | None = None, *, include_result: bool = True
+    ) -> Sequence[Task]:
+        """Wait until every task has ended and return them as they are on the wire: the fast way for very many."""
+        return complete(self._client.wait_tasks(ids, timeout_s, include_result=include_result))
+
+    def stream(self, task: TaskRef, *, after: int = 0, timeout_s: float | None = None) -> Iterator[Chunk]:
+        """Yield the output of a generation while it is written; see AsyncClient.stream."""
+        return iterate(self._client.stream(task, after=after, timeout_s=timeout_s))
+
+    def watch(
+        self,
+        tasks: Iterable[TaskRef] | None = None,
+        *,
+        labels: Mapping[str, str] | None = None,
+        include_result: bool = False,
+        timeout_s: float | None = None,
+    ) -> Iterator[TaskInfo]:
+        """Yield changes of the named tasks, of those with all labels, or of all; see AsyncClient.watch."""
+        return iterate(
+            self._client.watch(tasks, labels=labels, include_result=include_result, timeout_s=timeout_s)
+        )
+
+    def get(self, task: TaskRef, *, include_input: bool = False, include_result: bool = True) -> TaskInfo:
+        """Return a task as it is now."""
+        return complete(self._client.get(task, include_input=include_input, include_result=include_result))
+
+    def cancel(self, tasks: TaskRef | Iterable[TaskRef]) -> CancelSummary:
+        """Cancel tasks in whatever state. After it, no result of them appears."""
+        return complete(self._client.cancel(tasks))
+
+    def cancel_matching(
+        self,
+        *,
+        states: Iterable[TaskState | str] = (),
+        model: str = "",
+        labels: Mapping[str, str] | None = None,
+        priorities: Iterable[Priority | str] = (),
+        pool: str = "",
+    ) -> CancelSummary:
+        """Cancel every task that meets all conditions and has not ended; no condition means every task."""
+        return complete(
+            self._client.cancel_matching(
+                states=states, model=model, labels=labels, priorities=priorities, pool=pool
+            )
+        )
+
+    def queues(self, pool: str = "") -> Sequence[QueueInfo]:
+        """Return the queues, highest level first; of one pool or of all."""
+        return complete(self._client.queues(pool))
+
+    def models(self) -> Sequence[ModelInfo]:
+        """Return the models that the fleet serves, by name."""
+        return complete(self._client.models())
+
+    def runners(self, model: str = "") -> Sequence[RunnerInfo]:
+        """Return the runners, by model; of one model or of all."""
+        return complete(self._client.runners(model))
+
+    def list(
+        self,
+        *,
+        states: Iterable[TaskState | str] = (),
+        model: str = "",
+        labels: Mapping[str, str] | None = None,
+        priorities: Iterable[Priority | str] = (),
+        pool: str = "",
+        limit: int | None = None,
+    ) -> Iterator[TaskInfo]:
+        """Yield the tasks that meet all conditions, newest first, `limit` at most."""
+        return iterate(
+            self._client.list(
+                states=states, model=model, labels=labels, priorities=priorities, pool=pool, limit=limit
+            )
+        )
+
+    def close(self) -> None:
+        """Let go of the connection. Idempotent."""
+        complete(self._client.close())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,186 @@
+"""What the client returns: plain, frozen values."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from forebay.client.errors import ForebayClientError, TaskFailedError
+from forebay.client.tensors import Array
+from forebay.tasks.v1.task_pb2 import TaskSpec
+
+
+class Priority(StrEnum):
+    """How urgent a task is. Everywhere a priority is taken, its plain string will do."""
+
+    CRITICAL = "critical"
+    HIGH = "high"
+    NORMAL = "normal"
+    LOW = "low"
+
+
+class TaskState(StrEnum):
+    """Where a task is in its life."""
+
+    SCHEDULED = "scheduled"
+    BLOCKED = "blocked"
+    QUEUED = "queued"
+    RUNNING = "running"
+    RETRYING = "retrying"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+
+    @property
+    def terminal(self) -> bool:
+        """Whether nothing can follow."""
+        return self in _TERMINAL
+
+
+_TERMINAL = frozenset({TaskState.SUCCEEDED, TaskState.FAILED, TaskState.CANCELLED, TaskState.EXPIRED})
+
+
+@dataclass(frozen=True, slots=True)
+class TaskHandle:
+    """An accepted task."""
+
+    id: str
+    state: TaskState
+    """QUEUED, or later when the idempotency key was known already."""
+    create_time: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class GenerateResult:
+    """What a language model answered."""
+
+    text: str
+    token_ids: tuple[int, ...]
+    finish_reason: str
+    """`stop`, `length` or `aborted`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a task used."""
+
+    input_tokens: int
+    output_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How long the parts of a task took, in seconds."""
+
+    queue_s: float
+    execute_s: float
+    time_to_first_token_s: float | None
+    """None for tensor models."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskEvent:
+    """One step in the history of a task."""
+
+    time: datetime | None
+    state: TaskState
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class TaskInfo:
+    """A task as the server has it. What an answer does not carry is empty, 0 or None."""
+
+    id: str
+    state: TaskState
+    model: str = ""
+    priority: Priority = Priority.NORMAL
+    pool: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    attempt: int = 0
+    publication: int = 0
+    tenant: str = ""
+    create_time: datetime | None = None
+    queue_time: datetime | None = None
+    start_time: datetime | None = None
+    end_time: datetime | None = None
+    runner: str = ""
+    error: ForebayClientError | None = None
+    """Why it ended without a result."""
+    result: GenerateResult | Mapping[str, Array] | None = None
+    """The answer of a language model, or the named arrays of a tensor model."""
+    usage: Usage | None = None
+    timing: Timing | None = None
+    events: tuple[TaskEvent, ...] = ()
+    spec: TaskSpec | None = None
+    """What was asked, as it is on the wire."""
+
+    @property
+    def done(self) -> bool:
+        """Whether it has ended."""
+        return self.state.terminal
+
+    @property
+    def text(self) -> str:
+        """The generated text. Raises TaskFailedError when the task has none to give, TypeError for tensors."""
+        result = self._result()
+        if not isinstance(result, GenerateResult):
+            raise TypeError(f"task {self.id} returned tensors, not text")
+        return result.text
+
+    @property
+    def tensors(self) -> Mapping[str, Array]:
+        """The output arrays by name. Raises TaskFailedError when there are none, TypeError for a text."""
+        result = self._result()
+        if isinstance(result, GenerateResult):
+            raise TypeError(f"task {self.id} returned text, not tensors")
+        return result
+
+    def raise_for_state(self) -> None:
+        """Raise TaskFailedError when the task ended without a result."""
+        if self.done and self.state is not TaskState.SUCCEEDED:
+            raise TaskFailedError(self.id, self.state, self.error)
+
+    def _result(self) -> GenerateResult | Mapping[str, Array]:
+        self.raise_for_state()
+        if self.result is None:
+            raise ValueError(f"task {self.id} is {self.state.value}; this answer carries no result of it")
+        return self.result
+
+
+TaskRef = str | TaskHandle | TaskInfo
+"""Whatever names a task."""
+
+
+def task_id(task: TaskRef) -> str:
+    """Return the id of what names a task."""
+    return task if isinstance(task, str) else task.id
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """One piece of a generation's output."""
+
+    sequence: int
+    """1, 2, 3, … over the whole life of the task; `after` of `stream` takes it."""
+    text: str
+    """New text; whole characters only."""
+    token_ids: tuple[int, ...] = ()
+    finish_reason: str = ""
+    """`stop`, `length` or `aborted`; in the last chunk only."""
+    restarted: bool = False
+    """A new attempt begins with this chunk: the text of all chunks before it is void."""
+    state: TaskState | None = None
+    """The task's terminal state; in the last chunk only."""
+
+
+@dataclass(frozen=True, slots=True)
+class CancelSummary:
+    """What became of a request to cancel."""
+
+    cancelled: int
+    already_terminal: int
+    not_found: int
+    outcomes: Mapping[str, str]
+    """`cancelled`, `already_terminal` or `not_found` by task id."""

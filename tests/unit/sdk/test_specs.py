@@ -1,0 +1,155 @@
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+
+from forebay.client import Priority, task_spec, to_array, to_tensor
+from forebay.tasks.v1.inputs_pb2 import Tensor
+from forebay.tasks.v1.task_pb2 import Priority as WirePriority
+from forebay.tasks.v1.task_pb2 import TaskSpec
+
+
+def test_a_prompt_becomes_a_generation_and_absent_options_stay_absent() -> None:
+    spec = task_spec("smollm2", prompt="Once", max_tokens=5, temperature=0.0)
+    assert spec.generate.prompt == "Once"
+    assert spec.generate.max_tokens == 5
+    assert spec.generate.HasField("temperature")
+    assert not spec.generate.HasField("top_p")
+    assert not spec.generate.HasField("seed")
+    assert spec.priority == WirePriority.PRIORITY_NORMAL
+    assert not spec.HasField("retry")
+    assert not spec.HasField("deadline")
+
+
+def test_a_chat_takes_texts_and_lists_of_parts() -> None:
+    spec = task_spec(
+        "smollm2",
+        messages=[
+            {"role": "system", "content": "Be brief."},
+            {"role": "user", "content": [{"type": "text", "text": "Hello"}, "there"]},
+        ],
+        stop=["\n"],
+        seed=7,
+    )
+    messages = spec.generate.messages.messages
+    assert [message.role for message in messages] == ["system", "user"]
+    assert [part.text for part in messages[1].parts] == ["Hello", "there"]
+    assert list(spec.generate.stop) == ["\n"]
+    assert spec.generate.seed == 7
+
+
+def test_what_a_task_carries_beside_its_input() -> None:
+    spec = task_spec(
+        "add",
+        tensors={"x": np.zeros((2, 3), np.float32)},
+        priority="critical",
+        pool="edge",
+        max_attempts=5,
+        idempotency_key="k",
+        labels={"team": "a"},
+        deadline=datetime(2030, 1, 1, tzinfo=UTC),
+    )
+    assert spec.priority == WirePriority.PRIORITY_CRITICAL
+    assert (spec.pool, spec.retry.max_attempts, spec.idempotency_key) == ("edge", 5, "k")
+    assert dict(spec.labels) == {"team": "a"}
+    assert spec.deadline.seconds == 1893456000
+    assert spec.tensors.tensors[0].datatype == "FP32"
+
+
+def test_a_deadline_may_be_a_while_from_now() -> None:
+    before = datetime.now(UTC)
+    deadline = task_spec("m", prompt="x", deadline=timedelta(minutes=5)).deadline.ToDatetime(tzinfo=UTC)
+    assert timedelta(minutes=5) <= deadline - before < timedelta(minutes=6)
+
+
+def test_every_priority_is_known_by_its_name() -> None:
+    for priority in Priority:
+        assert WirePriority.Name(task_spec("m", prompt="x", priority=priority.value).priority).endswith(
+            priority.name
+        )
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "says"),
+    [
+        ({}, TypeError, "exactly one"),
+        ({"prompt": "x", "tensors": {}}, TypeError, "exactly one"),
+        ({"prompt": "x", "max_token": 3}, TypeError, "max_token"),
+        ({"tensors": {}, "seed": 3}, TypeError, "seed"),
+        ({"prompt": "x", "stop": "."}, TypeError, "stop"),
+        ({"prompt": "x", "priority": "urgent"}, ValueError, "urgent"),
+        ({"prompt": "x", "deadline": datetime(2030, 1, 1)}, ValueError, "time zone"),
+        ({"messages": [{"role": "user"}]}, TypeError, "message"),
+        ({"messages": [{"role": "user", "content": [{"image": 1}]}]}, TypeError, "part"),
+        ({"tensors": {"x": np.zeros(1, np.complex64)}}, ValueError, "complex64"),
+        ({"tensors": {"x": np.array([1, None], object)}}, ValueError, "int"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_at_once(
+    options: dict[str, object], error: type[Exception], says: str
+) -> None:
+    with pytest.raises(error, match=says):
+        task_spec("m", **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "datatype"),
+    [
+        ("?", "BOOL"),
+        *((f"u{size}", f"UINT{size * 8}") for size in (1, 2, 4, 8)),
+        *((f"i{size}", f"INT{size * 8}") for size in (1, 2, 4, 8)),
+        *((f"f{size}", f"FP{size * 8}") for size in (2, 4, 8)),
+    ],
+)
+@pytest.mark.parametrize("shape", [(), (0,), (3,), (2, 3)])
+def test_arrays_of_every_number_type_and_shape_come_back_equal(
+    dtype: str, datatype: str, shape: tuple[int, ...]
+) -> None:
+    array = np.arange(int(np.prod(shape))).reshape(shape).astype(dtype)
+    tensor = to_tensor("x", array)
+    assert (tensor.datatype, tuple(tensor.shape)) == (datatype, shape)
+    back = to_array(tensor)
+    assert back.dtype == array.dtype
+    np.testing.assert_array_equal(back, array)
+
+
+def test_big_endian_and_strided_arrays_are_written_in_the_order_of_the_wire() -> None:
+    big = np.arange(6, dtype=">i4").reshape(2, 3)
+    assert to_tensor("x", big).raw == np.arange(6, dtype="<i4").tobytes()
+    assert to_tensor("x", big.T).raw == np.array([0, 3, 1, 4, 2, 5], "<i4").tobytes()
+
+
+@pytest.mark.parametrize(
+    "values", [["a", "é", ""], [b"a", "é".encode(), b""], np.array(["a", "é", ""], object)]
+)
+def test_strings_and_bytes_become_elements_with_their_lengths(values: list[object]) -> None:
+    tensor = to_tensor("x", values)  # type: ignore[arg-type]
+    assert tensor.datatype == "BYTES"
+    assert tensor.raw == b"\x01\0\0\0a\x02\0\0\0\xc3\xa9\0\0\0\0"
+    assert to_array(tensor).tolist() == [b"a", "é".encode(), b""]
+
+
+def test_a_single_text_is_a_scalar() -> None:
+    tensor = to_tensor("x", "hello")
+    assert tuple(tensor.shape) == ()
+    assert to_array(tensor).item() == b"hello"
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        Tensor(name="x", datatype="FP32", shape=[2], raw=b"1234"),
+        Tensor(name="x", datatype="FP8", shape=[1], raw=b"1"),
+        Tensor(name="x", datatype="BYTES", shape=[1], raw=b"\x05\0\0\0abc"),
+        Tensor(name="x", datatype="BYTES", shape=[1], raw=b"\x05\0"),
+        Tensor(name="x", datatype="BYTES", shape=[2], raw=b"\x01\0\0\0a"),
+    ],
+)
+def test_a_tensor_whose_parts_do_not_fit_is_refused_by_name(broken: Tensor) -> None:
+    with pytest.raises(ValueError, match="'x'"):
+        to_array(broken)
+
+
+def test_a_spec_survives_the_wire() -> None:
+    spec = task_spec("m", tensors={"a": [1, 2], "b": ["x"]})
+    assert TaskSpec.FromString(spec.SerializeToString()) == spec
