@@ -1,0 +1,124 @@
+# Two commands are enough: `make demo` shows the platform at work, `make test` runs its tests. Each sets up what it
+# needs in .venv and says what it does. `make help` lists the rest.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+# The first Python that is new enough; name another with `make setup PYTHON=...`.
+PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$python" && break; done)
+# `gpu` instead of `cpu` on a machine with an NVIDIA GPU.
+EXTRAS ?= cpu,dev
+UV_VERSION := 0.13.8
+
+BIN := .venv/bin
+PACKAGES := $(wildcard services scheduler inference observability sdk tests benchmarks examples)
+FAST_TESTS := $(wildcard tests/unit tests/property)
+SERVER_TESTS := $(wildcard tests/conformance tests/simulation tests/integration tests/e2e tests/fault)
+comma := ,
+STAMP := .venv/.set-up-$(subst $(comma),-,$(EXTRAS))
+
+# buf runs its plugins, which live in the environment.
+BUF := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/buf
+# Packages come from where pip takes them, also where that is a mirror.
+MIRROR = $(or $(UV_DEFAULT_INDEX),$(PIP_INDEX_URL),$(shell $(BIN)/python -m pip config get global.index-url 2>/dev/null))
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# --- the environment -------------------------------------------------------------------------------------------------
+
+.PHONY: setup
+setup: $(STAMP) ## Make the environment in .venv
+	@echo "The environment is ready in .venv."
+
+$(STAMP): pyproject.toml constraints.txt
+	@if [ -z "$(PYTHON)" ]; then echo "No Python 3.11 or newer was found. Install one, or run: make $(or $(MAKECMDGOALS),setup) PYTHON=/path/to/python3" >&2; exit 1; fi
+	@if [ ! -x $(BIN)/python ]; then echo "[1/3] making .venv with $$($(PYTHON) --version)"; $(PYTHON) -m venv --clear .venv; else echo "[1/3] .venv is there"; fi
+	@if [ ! -x $(BIN)/uv ]; then echo "[2/3] fetching uv, the installer"; \
+		$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip >/dev/null; \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION); else echo "[2/3] uv is there"; fi
+	@echo "[3/3] installing Forebay and the packages it needs (about 300 MB the first time)"
+	@$(if $(MIRROR),UV_DEFAULT_INDEX="$(MIRROR)" )$(BIN)/uv pip install --python $(BIN)/python -e '.[$(EXTRAS)]' -c constraints.txt
+	@touch $@
+
+.PHONY: constraints
+constraints: $(STAMP) ## Pin the newest versions that pyproject.toml allows, in constraints.txt
+	$(BIN)/uv pip compile pyproject.toml --extra cpu --extra dev --extra bench --universal --python-version 3.11 \
+		--upgrade --no-header --no-annotate --no-emit-index-url --quiet --output-file constraints.txt
+
+.PHONY: clean
+clean: ## Remove the environment, caches and build results
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find $(PACKAGES) protos -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# --- running it ------------------------------------------------------------------------------------------------------
+
+.PHONY: demo
+demo: $(STAMP) ## Start everything, run the demo with a real model, stop everything
+	@$(BIN)/forebay demo
+
+.PHONY: up
+up: $(STAMP) ## Start everything and stay in the foreground until Ctrl-C
+	@$(BIN)/forebay up
+
+# --- tests and measurements ------------------------------------------------------------------------------------------
+
+.PHONY: test
+test: $(STAMP) ## Run every test; what needs a component that is missing is skipped and says so
+	$(BIN)/pytest
+
+.PHONY: test-fast
+test-fast: $(STAMP) ## Run the tests that start no server
+	$(BIN)/pytest $(FAST_TESTS)
+
+.PHONY: test-integration
+test-integration: $(STAMP) ## Run the tests that start servers
+	$(BIN)/pytest $(SERVER_TESTS)
+
+.PHONY: bench
+bench: bench-tasks bench-llm ## Run every measurement
+
+.PHONY: bench-tasks
+bench-tasks: ## Measure durable tasks a second, with Celery beside it
+	@$(MAKE) --no-print-directory setup EXTRAS='$(EXTRAS),bench'
+	$(BIN)/python -m benchmarks.bench_tasks
+
+.PHONY: bench-llm
+bench-llm: ## Measure decoded tokens a second: the bare engine and the whole platform
+	@$(MAKE) --no-print-directory setup EXTRAS='$(EXTRAS),bench'
+	$(BIN)/python -m benchmarks.bench_llm
+
+# --- the house rules -------------------------------------------------------------------------------------------------
+
+.PHONY: check
+check: lint type lint-protos ## Check formatting, lint, types, import rules and contracts: what CI checks
+
+.PHONY: fmt
+fmt: $(STAMP) ## Format the code and the contracts
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+	$(BUF) format --write protos
+
+.PHONY: lint
+lint: $(STAMP) ## Check formatting, lint and import rules
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports --no-logo
+
+.PHONY: type
+type: $(STAMP) ## Check types
+	$(BIN)/mypy $(PACKAGES)
+
+.PHONY: lint-protos
+lint-protos: $(STAMP) ## Check the contracts: style, formatting, compatibility, and that protos/gen is what they generate
+	$(BUF) lint
+	$(BUF) format --diff --exit-code protos
+	@PATH="$(CURDIR)/$(BIN):$$PATH" .ci/breaking.sh
+	@PATH="$(CURDIR)/$(BIN):$$PATH" .ci/drift.sh
+
+.PHONY: proto
+proto: $(STAMP) ## Generate protos/gen from the contracts
+	$(BUF) generate
