@@ -139,6 +139,9 @@ class OutputChunk:
     attempt: int
     payload: bytes
     """Serialised `StreamOutputResponse` without its sequence; opaque here."""
+    after: int = -1
+    """Sequence number of this attempt's previous chunk, 0 when there can be none in the stream. With it a repeated
+    call writes nothing twice; -1, not known, is for the first chunk of a later attempt, which voids earlier text."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,6 +126,15 @@ async def test_output_is_numbered_from_one_without_gaps_over_all_attempts(store:
     assert await store.queries.output(task.id, 0, 10) == [(1, b"a"), (2, b"b"), (3, b"c"), (4, b"end")]
 
 
+async def test_output_that_is_appended_again_after_an_unknown_answer_is_there_once(store: Store) -> None:
+    task = new_task()
+    await store.start(task)
+    first, second = OutputChunk(task.id, 1, b"a", after=0), OutputChunk(task.id, 1, b"b", after=1)
+    for chunk, number in ((first, 1), (first, 1), (second, 2), (second, 2)):
+        assert await store.outcomes.append_output([chunk]) == [number]
+    assert await store.queries.output(task.id, 0, 10) == [(1, b"a"), (2, b"b")]
+
+
 async def test_output_is_read_from_any_point_and_in_pieces(store: Store) -> None:
     task = new_task()
     await store.start(task)

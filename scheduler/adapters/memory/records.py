@@ -155,6 +155,9 @@ class MemoryRecords:
         grown: dict[str, TaskChange] = {}
         for chunk in chunks:
             row = self._state.held(chunk.id, chunk.attempt)
+            if row and row.sequence == chunk.after + 1 > 0:
+                numbers.append(row.sequence)
+                continue
             numbers.append(self._state.append(row, chunk.payload) if row else 0)
             if row:
                 grown[chunk.id] = TaskChange(chunk.id, row.state, row.attempt, output=True)

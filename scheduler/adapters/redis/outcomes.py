@@ -64,7 +64,7 @@ class RedisOutcomes:
             arguments = list(self._header)
             for place in places:
                 chunk = chunks[place]
-                arguments += (chunk.id, chunk.attempt, chunk.payload)
+                arguments += (chunk.id, chunk.attempt, chunk.after, chunk.payload)
             calls.append((PREFIXES[partition], arguments))
         replies = await run_script(self._client, self._append, calls)
         numbers = [0] * len(chunks)

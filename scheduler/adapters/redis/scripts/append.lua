@@ -1,9 +1,10 @@
--- Appends output of running attempts. ARGV: retention ms, chunks kept, then id, attempt, payload of each.
--- Returns the sequence number of each, 0 where it was fenced.
+-- Appends output of running attempts. ARGV: retention ms, chunks kept, then id, attempt, after, payload of each.
+-- Returns the sequence number of each, 0 where it was fenced. A stream that is one past `after` has the chunk already:
+-- only the present attempt writes, so the call is a repetition.
 local retention, chunks = ARGV[1], ARGV[2]
 local numbers, noted = {}, {}
 
-for i = 3, #ARGV, 3 do
+for i = 3, #ARGV, 4 do
   local id, attempt = ARGV[i], ARGV[i + 1]
   local key = key_of .. id
   local v = call('HGET', key, 'v')
@@ -12,13 +13,18 @@ for i = 3, #ARGV, 3 do
   if v and sub(v, 1, #held) == held then
     local before, sequence, rest = match(v, '^(%d,%d+,%d+,%d+,)(%d+)(,.*)$')
     local stream = base .. 's:' .. id
-    number = sequence + 1
-    call('HSET', key, 'v', before .. number .. rest)
-    call('XADD', stream, 'MAXLEN', '~', chunks, '0-' .. number, 'd', ARGV[i + 2])
-    call('PEXPIRE', stream, retention)
-    if not noted[id] then
-      noted[id] = true
-      note('4' .. attempt .. '+', id)
+    local after = tonumber(ARGV[i + 2])
+    if after >= 0 and after + 1 == tonumber(sequence) then
+      number = after + 1
+    else
+      number = sequence + 1
+      call('HSET', key, 'v', before .. number .. rest)
+      call('XADD', stream, 'MAXLEN', '~', chunks, '0-' .. number, 'd', ARGV[i + 3])
+      call('PEXPIRE', stream, retention)
+      if not noted[id] then
+        noted[id] = true
+        note('4' .. attempt .. '+', id)
+      end
     end
   end
   numbers[#numbers + 1] = number

@@ -101,7 +101,9 @@ class Settled(google.protobuf.message.Message):
         FATE_FENCED: Settled._Fate.ValueType  # 2
         """The lease was lost: the task belongs to another attempt now."""
         FATE_RETURNED: Settled._Fate.ValueType  # 3
-        """The runner did not execute it and the lease stands: it is free to be published again."""
+        """The runner did not execute it, or gave it up while draining, and the lease stands: it is free to be published
+        again, and the attempt is not charged.
+        """
 
     class Fate(_Fate, metaclass=_FateEnumTypeWrapper):
         """What became of an assignment."""
@@ -113,7 +115,9 @@ class Settled(google.protobuf.message.Message):
     FATE_FENCED: Settled.Fate.ValueType  # 2
     """The lease was lost: the task belongs to another attempt now."""
     FATE_RETURNED: Settled.Fate.ValueType  # 3
-    """The runner did not execute it and the lease stands: it is free to be published again."""
+    """The runner did not execute it, or gave it up while draining, and the lease stands: it is free to be published
+    again, and the attempt is not charged.
+    """
 
     ID_FIELD_NUMBER: builtins.int
     ATTEMPT_FIELD_NUMBER: builtins.int

@@ -1,0 +1,143 @@
+"""Keeps one runner process up for one model."""
+
+import asyncio
+import logging
+import secrets
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from forebay.models.v1 import model_service_pb2 as models
+from forebay.runner.v1.runner_service_pb2 import WatchStatusResponse
+from inference.agent.process import RunnerProcess, Spawn, describe_exit
+from inference.agent.settings import AgentSettings
+from inference.agent.watch import RunnerWatch
+from inference.presence import ANNOUNCE_EVERY_S, EXIT_MODEL_UNUSABLE, ROLE, TTL_MS
+from scheduler.errors import RecordsUnavailable
+from scheduler.ports.clock import Clock
+from scheduler.ports.membership import Membership
+
+UNKNOWN_REASON: Final = "the runner could not load the model; its log says why"
+
+_log = logging.getLogger(__name__)
+
+
+class Supervisor:
+    """Starts a runner again when it dies: after a growing pause, or after a long one when its model is unusable."""
+
+    def __init__(
+        self,
+        model: str,
+        path: Path,
+        settings: AgentSettings,
+        spawn: Spawn,
+        membership: Membership,
+        clock: Clock,
+        settled: Callable[[str], None],
+    ) -> None:
+        """`settled` is told the model's name whenever it is ready or known to be unusable."""
+        self._model = model
+        self._path = path
+        self._settings = settings
+        self._spawn = spawn
+        self._membership = membership
+        self._clock = clock
+        self._settled = settled
+        self._watch = RunnerWatch(membership, clock)
+        self._status = WatchStatusResponse()
+        self._ready_since_s: float | None = None
+        self._pause_s = settings.first_pause_s
+
+    async def run(self) -> None:
+        """Keep the runner up for ever. Cancelling it lets the runner drain within the grace period."""
+        while True:
+            runner_id = f"{socket.gethostname()}-{self._model}-{secrets.token_hex(4)}"
+            self._status = WatchStatusResponse()
+            self._ready_since_s = None
+            code = await self._run_once(runner_id)
+            if code == EXIT_MODEL_UNUSABLE:
+                await self._rest_unusable(runner_id)
+            else:
+                await self._rest_after(code)
+
+    async def _run_once(self, runner_id: str) -> int | OSError:
+        """Run one process to its end; return its exit code, or why it could not be started."""
+        try:
+            process = await self._spawn(self._model, self._path, runner_id)
+        except OSError as error:
+            return error
+        _log.info("runner started", extra={"model": self._model, "pid": process.pid, "path": str(self._path)})
+        ended = False
+        try:
+            async with asyncio.TaskGroup() as group:
+                watching = group.create_task(self._watch.follow(runner_id, self._hear))
+                code = await process.wait()
+                ended = True
+                watching.cancel()
+            return code
+        finally:
+            if not ended:
+                await self._end(process)
+
+    async def _end(self, process: RunnerProcess) -> None:
+        """Let a runner drain; kill it when the grace period is over, or when this is cancelled once more."""
+        with suppress(ProcessLookupError):
+            process.terminate()
+        try:
+            async with asyncio.timeout(self._settings.grace_s):
+                code = await process.wait()
+            _log.info("runner ended", extra={"model": self._model, "how": describe_exit(code)})
+        except BaseException as error:
+            with suppress(ProcessLookupError):
+                process.kill()
+            if not isinstance(error, TimeoutError):
+                raise
+            _log.warning("runner killed, it did not end in time", extra={"model": self._model})
+            await process.wait()
+
+    def _hear(self, status: WatchStatusResponse) -> None:
+        before, self._status = self._status.runner.state, status
+        if status.runner.state == models.RUNNER_STATE_READY and before != models.RUNNER_STATE_READY:
+            self._ready_since_s = self._clock.monotonic()
+            _log.info("model ready", extra={"model": self._model, "provider": status.runner.provider})
+            self._settled(self._model)
+
+    async def _rest_after(self, how: int | OSError) -> None:
+        """Wait before the next start, longer after each death that comes soon after a start."""
+        ready_s = 0.0 if self._ready_since_s is None else self._clock.monotonic() - self._ready_since_s
+        if ready_s >= self._settings.longest_pause_s:
+            self._pause_s = self._settings.first_pause_s
+        reason = describe_exit(how) if isinstance(how, int) else f"not started: {how.strerror}"
+        _log.error("runner died", extra={"model": self._model, "how": reason, "restart_in_s": self._pause_s})
+        await self._clock.sleep(self._pause_s)
+        self._pause_s = min(self._settings.longest_pause_s, self._pause_s * 2)
+
+    async def _rest_unusable(self, runner_id: str) -> None:
+        """Show for a while why the model cannot be served, so that those who look for it see the reason."""
+        card = await self._watch.card(runner_id)
+        if card is None or card.runner.state != models.RUNNER_STATE_FAILED:
+            card = self._status
+        if card.runner.state != models.RUNNER_STATE_FAILED:
+            runner = models.Runner(
+                id=runner_id, model=self._model, state=models.RUNNER_STATE_FAILED, reason=UNKNOWN_REASON
+            )
+            card = WatchStatusResponse(
+                runner=runner, model=models.Model(name=self._model, failures=[UNKNOWN_REASON])
+            )
+        wait_s = self._settings.retry_unusable_s
+        _log.error(
+            "model unusable", extra={"model": self._model, "reason": card.runner.reason, "retry_in_s": wait_s}
+        )
+        self._settled(self._model)
+        until_s = self._clock.monotonic() + wait_s
+        shown = card.SerializeToString()
+        try:
+            while self._clock.monotonic() < until_s:
+                with suppress(RecordsUnavailable):
+                    await self._membership.announce(ROLE, runner_id, shown, TTL_MS)
+                await self._clock.sleep(min(ANNOUNCE_EVERY_S, wait_s))
+        finally:
+            with suppress(RecordsUnavailable):
+                await self._membership.withdraw(ROLE, runner_id)

@@ -1,0 +1,12 @@
+"""What runners and agents agree on: how a runner shows itself in the directory, and what its exit codes say."""
+
+from typing import Final
+
+ROLE: Final = "runner"
+ANNOUNCE_EVERY_S: Final = 0.5
+TTL_MS: Final = 2_000
+FAILED_TTL_MS: Final = 10_000
+"""How long the card of a runner that could not load its model outlives it: its agent reads the reason there."""
+
+EXIT_MODEL_UNUSABLE: Final = 3
+"""The model cannot be loaded: starting the runner again soon would not help. 0 is drained, 1 a fault."""

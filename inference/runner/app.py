@@ -1,0 +1,64 @@
+"""Composes a runner from its settings and the real stores."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from inference.loading import EngineSettings, load_engine
+from inference.runner.runner import Runner, Stores
+from inference.runner.settings import RunnerSettings
+from observability import names, tracing
+from observability.metrics import RunnerMetrics, new_registry, serve_metrics
+from scheduler.adapters.clock import SystemClock
+from scheduler.adapters.redis import RedisLeases, RedisMembership, RedisOutcomes, connect
+from scheduler.errors import StartupRefused
+from scheduler.policies.levels import WeightedLevels, parse_weights
+from services.connections import QueueSettings, RedisSettings, TelemetrySettings
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that a runner process is told, one class per section."""
+
+    runner: RunnerSettings
+    engine: EngineSettings
+    redis: RedisSettings
+    queues: QueueSettings
+    telemetry: TelemetrySettings
+
+
+@asynccontextmanager
+async def build(settings: Settings) -> AsyncIterator[Runner]:
+    """Connect what a runner needs and let go of it afterwards; spans are sent last.
+
+    Raises StartupRefused when a setting cannot be used.
+    """
+    try:
+        levels = WeightedLevels(parse_weights(settings.queues.weights))
+    except ValueError as error:
+        raise StartupRefused(f"FOREBAY_QUEUES_WEIGHTS: {error}")
+    async with AsyncExitStack() as stack:
+        end_tracing = tracing.configure(
+            names.SERVICE_RUNNER,
+            settings.telemetry.otlp_endpoint or None,
+            sample_ratio=settings.telemetry.sample_ratio,
+        )
+        stack.push_async_callback(asyncio.to_thread, end_tracing)
+        client = connect(settings.redis.url, timeout_s=settings.redis.timeout_s)
+        stack.push_async_callback(client.aclose)
+        registry = new_registry()
+        metrics_address = ""
+        if settings.runner.metrics_listen:
+            metrics_address = await stack.enter_async_context(
+                serve_metrics(registry, settings.runner.metrics_listen)
+            )
+        yield Runner(
+            settings.runner,
+            Stores(RedisLeases(client), RedisOutcomes(client), RedisMembership(client)),
+            SystemClock(),
+            levels,
+            RunnerMetrics(registry, settings.runner.model),
+            lambda report: load_engine(settings.runner.path, settings.engine, report),
+            metrics_address,
+        )

@@ -1,0 +1,243 @@
+"""The thread that owns the engine.
+
+It steps the engine by itself as long as there is work, so a token costs no turn of the event loop, and sleeps on its
+inbox when there is none. Updates go to the loop in batches with at most one wake-up outstanding; text of a running
+generation is held back for up to the flush window, unless something urgent (a first token, an end) goes anyway.
+"""
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from typing import Protocol, TypeVar
+
+from inference.engine import Chunk, Engine, Failed, Update
+from inference.runner.admission import AdmissionQueue
+from inference.runner.held import Held
+
+T = TypeVar("T")
+
+
+class EngineEvents(Protocol):
+    """What the engine thread tells; called on the event loop."""
+
+    def updated(self, updates: Sequence[Update]) -> None:
+        """Take what the engine brought, in order."""
+        ...
+
+    def returned(self, keys: Sequence[str]) -> None:
+        """Take back tasks that the engine never saw."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Returned:
+    keys: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Admit:
+    tasks: Sequence[Held]
+
+
+@dataclass(frozen=True, slots=True)
+class _Cancel:
+    keys: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class _HandBack:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class _Stop:
+    pass
+
+
+class EngineThread:
+    """Runs one engine on one thread. All methods are for the event loop that made it.
+
+    Its life: `start`, then `opened`, then `ended` after `stop`. Credits bound its inbox.
+    """
+
+    def __init__(
+        self,
+        open_engine: Callable[[], Engine],
+        queue: AdmissionQueue,
+        events: Callable[[], EngineEvents],
+        flush_s: float,
+        stepped: Callable[[int], None],
+    ) -> None:
+        """`events` is asked for on the loop, once there is something to tell; `stepped` hears, on the thread, how
+        many requests got something from a step.
+        """
+        self._open_engine = open_engine
+        self._queue = queue
+        self._events = events
+        self._flush_s = flush_s
+        self._stepped = stepped
+        self._loop = asyncio.get_running_loop()
+        self._inbox: SimpleQueue[_Admit | _Cancel | _HandBack | _Stop] = SimpleQueue()
+        self._outbox: deque[Update | _Returned] = deque()
+        """Appended to by the thread, emptied by the loop: both ends of a deque are atomic."""
+        self._wake_pending = False
+        self._started: set[str] = set()
+        self._flushed_s = 0.0
+        self._ended: asyncio.Future[None] = self._loop.create_future()
+        self.opened: asyncio.Future[Engine] = self._loop.create_future()
+        """The engine once it is open: read its card and capacity only. Fails with what opening it raised."""
+
+    def start(self) -> None:
+        """Open the engine and begin to serve."""
+        threading.Thread(target=self._main, name="engine", daemon=True).start()
+
+    async def ended(self) -> None:
+        """Return when the thread has ended: after `stop`, or when the engine could not be opened.
+
+        Raises what the engine raised outside of one request: it is not to be trusted any more. Cancelling it
+        leaves the thread alone, which ends with the process at the latest.
+        """
+        await asyncio.shield(self._ended)
+
+    def admit(self, tasks: Sequence[Held]) -> None:
+        """Let tasks wait for the engine and run."""
+        self._inbox.put(_Admit(tasks))
+
+    def cancel(self, keys: Sequence[str]) -> None:
+        """Forget tasks, waiting or running; updates that are on their way may still come."""
+        self._inbox.put(_Cancel(keys))
+
+    def hand_back(self) -> None:
+        """Give back everything that waits, through `EngineEvents.returned`."""
+        self._inbox.put(_HandBack())
+
+    def stop(self) -> None:
+        """Forget everything, close the engine and end the thread."""
+        self._inbox.put(_Stop())
+
+    # On the thread.
+
+    def _main(self) -> None:
+        try:
+            engine = self._open_engine()
+        # Whatever it is, it belongs to whoever awaits it on the loop.
+        except BaseException as error:
+            self._tell(self.opened, error)
+            self._tell(self._ended, None)
+            return
+        self._tell(self.opened, engine)
+        try:
+            self._serve(engine)
+            engine.close()
+        except BaseException as error:
+            self._tell(self._ended, error)
+        else:
+            self._tell(self._ended, None)
+
+    def _serve(self, engine: Engine) -> None:
+        while self._obey(engine):
+            room = engine.capacity - engine.active
+            if room > 0 and self._queue:
+                self._fill(engine, room)
+            if engine.active:
+                updates = engine.step()
+                if updates:
+                    self._stepped(len(updates))
+                self._send(updates)
+
+    def _obey(self, engine: Engine) -> bool:
+        """Carry out what the inbox says; waits for it when there is nothing else to do. False to stop."""
+        try:
+            command = self._inbox.get(block=not engine.active and not self._queue)
+            while True:
+                match command:
+                    case _Admit(tasks):
+                        self._queue.add(tasks)
+                    case _Cancel(keys):
+                        for key in keys:
+                            if not self._queue.remove(key):
+                                engine.cancel(key)
+                                self._started.discard(key)
+                    case _HandBack():
+                        self._outbox.append(_Returned([task.key for task in self._queue.clear()]))
+                        self._wake()
+                    case _Stop():
+                        return False
+                command = self._inbox.get_nowait()
+        except Empty:
+            return True
+
+    def _fill(self, engine: Engine, room: int) -> None:
+        refused: list[Update] = []
+        now = time.monotonic()
+        for task in self._queue.take(room):
+            request, task.request = task.request, None
+            task.admitted_s = now
+            assert request is not None, "only readable work is admitted"
+            try:
+                engine.admit(task.key, request)
+            except Exception as error:
+                refused.append(Failed(task.key, error))
+        if refused:
+            self._send(refused)
+
+    def _send(self, updates: Sequence[Update]) -> None:
+        """Queue updates for the loop, and wake it unless they are ordinary text inside the flush window."""
+        urgent = False
+        started = self._started
+        for update in updates:
+            if type(update) is not Chunk:
+                started.discard(update.key)
+                urgent = True
+            elif update.key not in started:
+                started.add(update.key)
+                urgent = True
+        self._outbox.extend(updates)
+        if urgent or (self._outbox and time.monotonic() - self._flushed_s >= self._flush_s):
+            self._wake()
+
+    def _wake(self) -> None:
+        if self._wake_pending:
+            return
+        self._wake_pending = True
+        self._flushed_s = time.monotonic()
+        self.on_loop(self._drain)
+
+    def _tell(self, future: "asyncio.Future[T]", outcome: T | BaseException) -> None:
+        def settle() -> None:
+            if future.done():
+                return
+            if isinstance(outcome, BaseException):
+                future.set_exception(outcome)
+            else:
+                future.set_result(outcome)
+
+        self.on_loop(settle)
+
+    def on_loop(self, callback: Callable[[], None]) -> None:
+        """Call a function on the event loop; for the thread."""
+        try:
+            self._loop.call_soon_threadsafe(callback)
+        except RuntimeError:
+            # The loop is closed: nobody listens any more.
+            self._inbox.put(_Stop())
+
+    # On the loop.
+
+    def _drain(self) -> None:
+        # Cleared before reading: what is appended from now on asks for another wake-up.
+        self._wake_pending = False
+        outbox = self._outbox
+        updates: list[Update] = []
+        while outbox:
+            item = outbox.popleft()
+            if isinstance(item, _Returned):
+                self._events().returned(item.keys)
+            else:
+                updates.append(item)
+        if updates:
+            self._events().updated(updates)

@@ -1,0 +1,54 @@
+"""A task while this runner has it: from its assignment until it is settled with the scheduler that sent it."""
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Protocol
+
+from inference.engine import Request
+from scheduler.states import Level
+
+
+class Fate(IntEnum):
+    """What became of an assignment. Values equal those of `forebay.dispatch.v1.Settled.Fate`."""
+
+    TERMINAL = 1
+    FENCED = 2
+    RETURNED = 3
+
+
+class Source(Protocol):
+    """Who assigned a task and wants to know what became of it."""
+
+    def settle(self, task_id: str, attempt: int, fate: Fate) -> None:
+        """Report one assignment; its credit goes back with the report."""
+        ...
+
+
+@dataclass(slots=True, eq=False)
+class Held:
+    """One leased task. The event loop owns it, except `admitted_s`, which the engine thread sets once."""
+
+    key: str
+    """Names the attempt to the engine: a task may be assigned here again while an old attempt of it still runs."""
+    id: str
+    attempt: int
+    level: Level
+    source: Source
+    create_time_ms: int
+    lease_time_ms: int
+    traceparent: str
+    """Of the scheduler's span for this attempt; empty when it is not traced."""
+    received_s: float
+    """Monotonic time of the assignment."""
+    request: Request | None = None
+    """What the engine gets; let go of when it is admitted. None from the start for work that could not be read."""
+    admitted_s: float = 0.0
+    """Monotonic time at which the engine took it in; 0 before."""
+    operation: str = ""
+    """What a generation does, by OpenTelemetry's name; empty for tensors."""
+    streamed: bool = False
+    """Whether output of this attempt was handed to the writer."""
+    sequence: int = 0
+    """Sequence number of the latest chunk of this attempt that the store has; 0 before."""
+    ending: bool = False
+    """Whether its ending is being written: nothing else may settle it then."""

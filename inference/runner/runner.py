@@ -1,0 +1,194 @@
+"""One runner's life: announce, load, attach, work, drain."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from forebay.dispatch.v1.dispatch_service_pb2 import Hello
+from forebay.models.v1 import model_service_pb2 as models
+from forebay.runner.v1.runner_service_pb2_grpc import add_RunnerServiceServicer_to_server
+from inference.engine import Engine, EngineKind
+from inference.runner.admission import AdmissionQueue
+from inference.runner.announcing import Announcer
+from inference.runner.attachment import Attachment
+from inference.runner.credit import CreditPool
+from inference.runner.engine_thread import EngineThread
+from inference.runner.leases import LeaseKeeper
+from inference.runner.schedulers import Schedulers
+from inference.runner.settings import RunnerSettings
+from inference.runner.status import RunnerServicer, StatusBoard, new_runner
+from inference.runner.telemetry import Telemetry
+from inference.runner.workload import Workload
+from observability import names
+from observability.metrics import RunnerMetrics
+from scheduler.errors import ModelUnusable, RecordsUnavailable
+from scheduler.policies.levels import WeightedLevels
+from scheduler.ports.clock import Clock
+from scheduler.ports.membership import Membership
+from scheduler.ports.records import LeaseStore, OutcomeStore
+from services.lifecycle import RunningServer, Service, grpc_server
+
+TENSOR_CREDITS: Final = 1024
+GENERATIONS_AHEAD: Final = 2
+"""Tasks taken for each place of a generation engine: the next one is there when a place gets free."""
+LAST_WORDS_S: Final = 2.0
+"""How long a runner that ends tries to tell the schedulers and the directory."""
+
+_log = logging.getLogger(__name__)
+
+OpenEngine = Callable[[Callable[[str], None]], Engine]
+"""Loads the model; gets a function that takes sentences about what is going on. Runs on the engine thread."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """What a runner keeps elsewhere."""
+
+    leases: LeaseStore
+    outcomes: OutcomeStore
+    membership: Membership
+
+
+class Runner:
+    """A runner of one model, put together but not started. `run` runs it once."""
+
+    def __init__(
+        self,
+        settings: RunnerSettings,
+        stores: Stores,
+        clock: Clock,
+        levels: WeightedLevels,
+        metrics: RunnerMetrics,
+        open_engine: OpenEngine,
+        metrics_address: str = "",
+    ) -> None:
+        self._settings = settings
+        self._stores = stores
+        self._clock = clock
+        self._metrics = metrics
+        self._open_engine = open_engine
+        self._metrics_address = metrics_address
+        self._identity = new_runner(settings.id, settings.model, settings.pool)
+        self._board = StatusBoard(self._identity, self._held)
+        self._announcer = Announcer(self._board, stores.membership)
+        self._thread = EngineThread(
+            self._load,
+            AdmissionQueue(levels),
+            lambda: self._workload,
+            settings.output_flush_ms / 1000,
+            partial(metrics.batch, names.HOP_EXECUTE),
+        )
+        self._capacity = 0
+        self._workload: Workload
+
+    async def run(self, stop: asyncio.Event) -> bool:
+        """Work until `stop`, then drain: what runs gets the grace period, the rest is handed back.
+
+        Returns False when the model cannot be loaded: that is logged then, and the directory shows it for a while.
+        Raises what ends the engine. Cancelling it ends everything at once; leases run out then.
+        """
+        service = Service(
+            "forebay.runner.v1.RunnerService",
+            lambda server: add_RunnerServiceServicer_to_server(RunnerServicer(self._board), server),
+        )
+        async with grpc_server(self._settings.listen, [service], grace_s=LAST_WORDS_S) as server:
+            self._board.at(server.address, self._metrics_address)
+            async with asyncio.TaskGroup() as group:
+                announcing = group.create_task(self._announcer.run())
+                try:
+                    engine = await self._opened(stop, group)
+                    if engine is not None:
+                        await self._serve(engine, server, stop)
+                finally:
+                    announcing.cancel()
+                    self._board.close()
+        usable = self._board.state != models.RUNNER_STATE_FAILED
+        if usable:
+            await self._tell_directory(self._announcer.withdraw)
+        return usable
+
+    async def _opened(self, stop: asyncio.Event, group: asyncio.TaskGroup) -> Engine | None:
+        """Load and warm the model; None when it cannot be, or when the runner must stop before it is."""
+        self._board.enter(models.RUNNER_STATE_LOADING)
+        opened = self._thread.opened
+        self._thread.start()
+        stopping = group.create_task(stop.wait())
+        try:
+            await asyncio.wait((opened, stopping), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopping.cancel()
+        if not opened.done():
+            return None
+        try:
+            return opened.result()
+        except ModelUnusable as error:
+            reason = str(error)
+        except Exception as error:
+            _log.exception("model not loaded")
+            reason = f"{self._settings.path} cannot be loaded: {type(error).__name__}"
+        self._board.failed(reason)
+        await self._tell_directory(self._announcer.announce)
+        return None
+
+    async def _serve(self, engine: Engine, server: RunningServer, stop: asyncio.Event) -> None:
+        """Take tasks until `stop`, then drain."""
+        settings, stores, clock = self._settings, self._stores, self._clock
+        card, self._capacity = engine.card, engine.capacity
+        telemetry = Telemetry(
+            self._metrics, model=settings.model, provider=card.provider, runner=self._identity.id
+        )
+        workload = self._workload = Workload(card, self._thread, stores.outcomes, clock, telemetry)
+        keeper = LeaseKeeper(stores.leases, clock, workload)
+        ahead = TENSOR_CREDITS if card.kind is EngineKind.TENSOR else GENERATIONS_AHEAD * engine.capacity
+        credit = CreditPool(settings.credits or ahead)
+        hello = Hello(runner=self._identity.id, model=settings.model, pool=settings.pool)
+        schedulers = Schedulers(
+            stores.membership,
+            clock,
+            lambda address, listed: Attachment(address, hello, credit, workload, keeper, clock, listed),
+        )
+        async with asyncio.TaskGroup() as group:
+            # The group ends the runner when the engine does.
+            sides = [
+                group.create_task(side)
+                for side in (self._thread.ended(), workload.outcomes.run(), keeper.run(), schedulers.run())
+            ]
+            self._board.ready(card, engine.capacity)
+            server.set_serving(True)
+            await stop.wait()
+            server.set_serving(False)
+            self._board.draining()
+            credit.close()
+            workload.drain()
+            try:
+                async with asyncio.timeout(settings.grace_s):
+                    await workload.emptied()
+            except TimeoutError:
+                _log.warning("grace is over, running tasks are handed back", extra={"tasks": len(workload)})
+                workload.abandon()
+            await schedulers.finish(LAST_WORDS_S)
+            self._thread.stop()
+            for side in sides:
+                side.cancel()
+
+    def _load(self) -> Engine:
+        """Load and warm the model, on the engine thread."""
+        tell = self._thread.on_loop
+        engine = self._open_engine(lambda sentence: tell(partial(self._board.doing, sentence)))
+        tell(partial(self._board.enter, models.RUNNER_STATE_WARMING))
+        engine.warm_up()
+        return engine
+
+    def _held(self) -> int:
+        held = len(self._workload) if self._capacity else 0
+        self._metrics.held(held, self._capacity)
+        return held
+
+    async def _tell_directory(self, tell: Callable[[], Awaitable[None]]) -> None:
+        with contextlib.suppress(RecordsUnavailable, TimeoutError):
+            async with asyncio.timeout(LAST_WORDS_S):
+                await tell()

@@ -1,0 +1,28 @@
+"""Settings of a runner process, section `runner`; those of its engine are in inference/loading.py."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerSettings:
+    """Which model one runner serves, and how."""
+
+    model: str
+    """Name of the model, as tasks name it."""
+    path: Path
+    """Its folder or file."""
+    id: str = ""
+    """Name of this runner in the directory; empty for one made of host, model and a random part."""
+    pool: str = "default"
+    """The pool of tasks that it serves."""
+    listen: str = "127.0.0.1:0"
+    """host:port of its gRPC server; port 0 takes a free one."""
+    metrics_listen: str = "127.0.0.1:0"
+    """host:port of its Prometheus page; empty for none."""
+    credits: int = 0
+    """Tasks that it takes ahead, executing ones included; 0 for 1024 (tensor) or twice its capacity (generation)."""
+    output_flush_ms: int = 25
+    """Longest time that generated text waits for more of it before it is written, in milliseconds."""
+    grace_s: float = 10.0
+    """How long running work may take to end after SIGTERM, in seconds."""

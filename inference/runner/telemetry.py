@@ -1,0 +1,108 @@
+"""What the runner tells of finished work: metrics a batch at a time, and spans of the tasks that are traced."""
+
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+
+from inference.runner.outcomes import Outcome
+from inference.runner.results import time_to_first_token_s
+from observability import names, tracing
+from observability.metrics import RunnerMetrics
+from observability.tracing import Kind
+from scheduler.ports.records import Written
+from scheduler.states import Level, TaskState
+
+
+class Telemetry:
+    """Counts and traces what one runner finished."""
+
+    def __init__(self, metrics: RunnerMetrics, *, model: str, provider: str, runner: str) -> None:
+        self._metrics = metrics
+        self._model = model
+        self._provider = provider
+        self._runner = runner
+
+    def finished(self, outcomes: Sequence[Outcome], written: Sequence[Written], write_s: float) -> None:
+        """Tell of one batch of endings that has been written; what the fence refused did not happen."""
+        self._metrics.batch(names.HOP_FINISH, len(outcomes))
+        visible = [
+            outcome
+            for outcome, verdict in zip(outcomes, written, strict=True)
+            if verdict is not Written.FENCED
+        ]
+        self._count(visible)
+        if tracing.enabled():
+            now_ns = time.time_ns()
+            for outcome in visible:
+                if outcome.held.traceparent:
+                    self._trace(outcome, now_ns, write_s, len(outcomes))
+
+    def _count(self, outcomes: Sequence[Outcome]) -> None:
+        metrics = self._metrics
+        ends: defaultdict[tuple[TaskState, Level], int] = defaultdict(int)
+        whole: defaultdict[Level, list[float]] = defaultdict(list)
+        executed: list[float] = []
+        input_tokens = output_tokens = 0
+        for outcome in outcomes:
+            held = outcome.held
+            seconds = outcome.ended_s - held.received_s
+            executed.append(seconds)
+            ends[outcome.ending.state, held.level] += 1
+            whole[held.level].append(seconds + max(0, held.lease_time_ms - held.create_time_ms) / 1000)
+            if (generated := outcome.generated) is not None:
+                input_tokens += generated.input_tokens
+                output_tokens += len(generated.token_ids)
+                first_s = time_to_first_token_s(held, generated)
+                metrics.generated(seconds, first_s, len(generated.token_ids))
+        metrics.executed(executed)
+        for (state, level), count in ends.items():
+            metrics.finished(state.name.lower(), level.label, count)
+        for level, durations in whole.items():
+            metrics.end_to_end(level.label, durations)
+        if input_tokens or output_tokens:
+            metrics.tokens(input_tokens, output_tokens)
+
+    def _trace(self, outcome: Outcome, now_ns: int, write_s: float, batch: int) -> None:
+        held = outcome.held
+        attributes: dict[str, tracing.Value] = {
+            names.TASK_ID: held.id,
+            names.TASK_ATTEMPT: held.attempt,
+            names.TASK_STATE: outcome.ending.state.name.lower(),
+            names.QUEUE_LEVEL: held.level.label,
+            names.MODEL_NAME: self._model,
+            names.RUNNER_ID: self._runner,
+            names.RUNNER_PROVIDER: self._provider,
+        }
+        name = names.SPAN_EXECUTE
+        if held.operation:
+            name = names.generation_span(held.operation, self._model)
+            attributes[names.GEN_AI_OPERATION_NAME] = held.operation
+            attributes[names.GEN_AI_PROVIDER_NAME] = names.GEN_AI_PROVIDER_FOREBAY
+            attributes[names.GEN_AI_REQUEST_MODEL] = self._model
+        if (generated := outcome.generated) is not None:
+            attributes[names.GEN_AI_RESPONSE_MODEL] = self._model
+            attributes[names.GEN_AI_RESPONSE_ID] = held.id
+            attributes[names.GEN_AI_RESPONSE_FINISH_REASONS] = generated.finish.value
+            attributes[names.GEN_AI_USAGE_INPUT_TOKENS] = generated.input_tokens
+            attributes[names.GEN_AI_USAGE_OUTPUT_TOKENS] = len(generated.token_ids)
+        execution = tracing.emit(
+            name,
+            parent=held.traceparent,
+            start_ns=now_ns - int((time.monotonic() - held.received_s) * 1e9),
+            end_ns=now_ns,
+            attributes=attributes,
+            failed=outcome.ending.reason if outcome.ending.state is TaskState.FAILED else "",
+        )
+        tracing.emit(
+            names.records_span("finish"),
+            kind=Kind.CLIENT,
+            parent=execution,
+            start_ns=now_ns - int(write_s * 1e9),
+            end_ns=now_ns,
+            attributes={
+                names.DB_SYSTEM_NAME: names.DB_SYSTEM_REDIS,
+                names.DB_OPERATION_NAME: "EVALSHA",
+                names.DB_STORED_PROCEDURE_NAME: "finish",
+                names.DB_OPERATION_BATCH_SIZE: batch,
+            },
+        )

@@ -1,0 +1,158 @@
+"""An engine that does what a test tells it, and tasks as schedulers send them."""
+
+import hashlib
+import threading
+from collections.abc import Sequence
+
+import numpy as np
+
+from forebay.dispatch.v1.dispatch_service_pb2 import Assignment
+from forebay.tasks.v1.envelope_pb2 import Envelope
+from forebay.tasks.v1.task_pb2 import Priority, TaskSpec
+from inference.engine import (
+    Chunk,
+    Done,
+    EngineKind,
+    Failed,
+    Finish,
+    GenerateOutput,
+    GenerateRequest,
+    ModelCard,
+    Request,
+    TensorOutput,
+    TensorRequest,
+    Update,
+)
+from inference.runner.held import Fate, Held
+from scheduler.errors import InvalidInput, ModelFailed
+from scheduler.ids import new_ids
+from scheduler.ports.records import NewTask
+from scheduler.states import Level
+
+NOW_MS = 1_700_000_000_000
+LONGEST_WAIT_S = 10.0
+
+
+class NoSource:
+    """A scheduler that only writes down what it hears."""
+
+    def __init__(self) -> None:
+        self.settled: list[tuple[str, int, Fate]] = []
+
+    def settle(self, task_id: str, attempt: int, fate: Fate) -> None:
+        self.settled.append((task_id, attempt, fate))
+
+
+class FakeEngine:
+    """Tensors come back as they are after one step; a generation writes "a", "b", "c"… one token a step.
+
+    It stands still while `go` is not set: steps bring nothing then. A prompt "refuse", "fail" or "crash" does so.
+    """
+
+    def __init__(self, kind: EngineKind = EngineKind.TENSOR, capacity: int = 8) -> None:
+        self.card = ModelCard(kind, "00" * 32, "CPUExecutionProvider", context_length=64)
+        self.capacity = capacity
+        self.go = threading.Event()
+        self.go.set()
+        self.running: dict[str, tuple[Request, list[int]]] = {}
+        self.order: list[str] = []
+        self.steps = 0
+        self.warm = False
+        self.closed = threading.Event()
+        self.stepped = threading.Event()
+
+    @property
+    def active(self) -> int:
+        return len(self.running)
+
+    def admit(self, key: str, request: Request) -> None:
+        assert self.active < self.capacity
+        assert key not in self.running
+        if isinstance(request, GenerateRequest) and request.prompt == "refuse":
+            raise InvalidInput.of("generate.prompt", "refused")
+        self.running[key] = request, []
+        self.order.append(key)
+
+    def cancel(self, key: str) -> None:
+        self.running.pop(key, None)
+
+    def step(self) -> Sequence[Update]:
+        self.steps += 1
+        self.stepped.set()
+        # A short wait instead of a long one, so that cancels are obeyed while it stands still.
+        if not self.go.wait(0.002):
+            return []
+        return [self._advance(key, *running) for key, running in list(self.running.items())]
+
+    def _advance(self, key: str, request: Request, tokens: list[int]) -> Update:
+        if isinstance(request, TensorRequest):
+            del self.running[key]
+            return Done(key, TensorOutput(request.inputs))
+        if request.prompt == "crash":
+            raise RuntimeError("the engine is broken")
+        if request.prompt == "fail":
+            del self.running[key]
+            return Failed(key, ModelFailed("no luck"))
+        tokens.append(len(tokens))
+        if len(tokens) < request.max_tokens:
+            return Chunk(key, letter(tokens[-1]), tokens[-1:])
+        del self.running[key]
+        text = "".join(map(letter, tokens))
+        output = GenerateOutput(text, tokens, Finish.LENGTH, 3, 0.25)
+        return Done(key, output, letter(tokens[-1]), tokens[-1:])
+
+    def warm_up(self) -> None:
+        self.warm = True
+
+    def close(self) -> None:
+        self.closed.set()
+
+
+def letter(token: int) -> str:
+    return chr(ord("a") + token % 26)
+
+
+def held(key: str, level: Level = Level.NORMAL, request: Request | None = None, attempt: int = 1) -> Held:
+    request = request or TensorRequest({"x": np.zeros(1, np.float32)})
+    return Held(key, key, attempt, level, NoSource(), NOW_MS, NOW_MS + 1500, "", 100.0, request)
+
+
+def tensor_spec(value: float = 1.0) -> TaskSpec:
+    spec = TaskSpec(model="m", pool="default")
+    spec.tensors.tensors.add(name="x", datatype="FP32", shape=[1], raw=np.float32(value).tobytes())
+    return spec
+
+
+def generate_spec(prompt: str = "hi", max_tokens: int = 3) -> TaskSpec:
+    spec = TaskSpec(model="m", pool="default")
+    spec.generate.prompt = prompt
+    spec.generate.max_tokens = max_tokens
+    return spec
+
+
+def envelope(spec: TaskSpec, task_id: str = "", level: Level = Level.NORMAL) -> Envelope:
+    body = spec.SerializeToString()
+    return Envelope(
+        id=task_id or new_ids(7, 1, NOW_MS)[0],
+        tenant="t",
+        spec=body,
+        sha256=hashlib.sha256(body).digest(),
+        model=spec.model,
+        priority=Priority.Value(f"PRIORITY_{level.name}"),
+        pool=spec.pool,
+        create_time_ms=NOW_MS,
+        max_attempts=3,
+    )
+
+
+def assignment(
+    spec: TaskSpec, task_id: str = "", attempt: int = 1, level: Level = Level.NORMAL
+) -> Assignment:
+    return Assignment(envelope=envelope(spec, task_id, level), attempt=attempt, lease_time_ms=NOW_MS + 500)
+
+
+def new_task(sent: Assignment) -> NewTask:
+    one = sent.envelope
+    return NewTask(
+        one.id, one.tenant, one.pool, Level(one.priority), one.SerializeToString(), one.max_attempts
+    )

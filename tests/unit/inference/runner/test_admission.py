@@ -1,0 +1,62 @@
+"""Which waiting task enters the engine next."""
+
+from inference.runner.admission import AdmissionQueue
+from scheduler.policies.levels import WeightedLevels
+from scheduler.states import Level
+
+from .fakes import held
+
+
+def queue_of(**tasks: Level) -> AdmissionQueue:
+    queue = AdmissionQueue(WeightedLevels())
+    queue.add([held(key, level) for key, level in tasks.items()])
+    return queue
+
+
+def keys(queue: AdmissionQueue, room: int) -> list[str]:
+    return [task.key for task in queue.take(room)]
+
+
+def test_inside_a_level_the_first_in_is_the_first_out() -> None:
+    queue = queue_of(a=Level.LOW, b=Level.LOW, c=Level.LOW)
+    assert keys(queue, 2) == ["a", "b"]
+    assert keys(queue, 2) == ["c"]
+    assert not queue
+
+
+def test_a_higher_level_enters_before_lower_ones_that_came_earlier() -> None:
+    queue = queue_of(low=Level.LOW, normal=Level.NORMAL, critical=Level.CRITICAL)
+    assert keys(queue, 3) == ["critical", "normal", "low"]
+
+
+def test_saturated_levels_share_by_weight_and_the_lowest_progresses() -> None:
+    queue = AdmissionQueue(WeightedLevels())
+    queue.add([held(f"c{i}", Level.CRITICAL) for i in range(200)])
+    queue.add([held(f"l{i}", Level.LOW) for i in range(200)])
+    taken = keys(queue, 130)
+    assert sum(key.startswith("l") for key in taken) == 2
+
+
+def test_a_level_that_waited_alone_does_not_pay_for_it_later() -> None:
+    queue = AdmissionQueue(WeightedLevels())
+    queue.add([held(f"l{i}", Level.LOW) for i in range(100)])
+    queue.take(50)
+    queue.add([held(f"c{i}", Level.CRITICAL) for i in range(128)])
+    taken = keys(queue, 130)
+    assert sum(key.startswith("l") for key in taken) == 2
+
+
+def test_a_removed_task_never_comes_out_and_an_unknown_one_is_not_found() -> None:
+    queue = queue_of(a=Level.HIGH, b=Level.HIGH)
+    assert queue.remove("a")
+    assert not queue.remove("a")
+    assert len(queue) == 1
+    assert queue.remove("b")
+    assert not queue
+    assert keys(queue, 5) == []
+
+
+def test_clearing_returns_everything_that_waits() -> None:
+    queue = queue_of(a=Level.HIGH, b=Level.LOW)
+    assert {task.key for task in queue.clear()} == {"a", "b"}
+    assert not queue

@@ -1,0 +1,164 @@
+"""The thread that owns the engine."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+
+import pytest
+
+from inference.engine import Chunk, Done, EngineKind, Failed, GenerateRequest, Update
+from inference.runner.admission import AdmissionQueue
+from inference.runner.engine_thread import EngineThread
+from scheduler.errors import InvalidInput, ModelUnusable
+from scheduler.policies.levels import WeightedLevels
+from scheduler.states import Level
+
+from .fakes import LONGEST_WAIT_S, FakeEngine, held
+
+FOREVER_S = 1000.0
+
+
+class Heard:
+    """Collects what the thread tells and wakes who waits for it."""
+
+    def __init__(self) -> None:
+        self.updates: list[Update] = []
+        self.batches: list[list[Update]] = []
+        self.back: list[str] = []
+        self._news = asyncio.Event()
+
+    def updated(self, updates: Sequence[Update]) -> None:
+        self.updates += updates
+        self.batches.append(list(updates))
+        self._news.set()
+
+    def returned(self, keys: Sequence[str]) -> None:
+        self.back += keys
+        self._news.set()
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(LONGEST_WAIT_S):
+            while not condition():
+                self._news.clear()
+                await self._news.wait()
+
+    def ended(self) -> list[str]:
+        return [update.key for update in self.updates if not isinstance(update, Chunk)]
+
+
+@asynccontextmanager
+async def thread_of(engine: FakeEngine, heard: Heard, flush_s: float = 0.0) -> AsyncIterator[EngineThread]:
+    thread = EngineThread(
+        lambda: engine, AdmissionQueue(WeightedLevels()), lambda: heard, flush_s, lambda tasks: None
+    )
+    thread.start()
+    assert await thread.opened is engine
+    try:
+        yield thread
+    finally:
+        engine.go.set()
+        thread.stop()
+        await asyncio.wait_for(thread.ended(), LONGEST_WAIT_S)
+        assert engine.closed.is_set()
+
+
+async def test_more_tasks_than_the_engine_takes_at_once_are_all_executed() -> None:
+    engine, heard = FakeEngine(capacity=4), Heard()
+    async with thread_of(engine, heard) as thread:
+        thread.admit([held(f"k{i}") for i in range(50)])
+        await heard.until(lambda: len(heard.updates) == 50)
+    assert {update.key for update in heard.updates if isinstance(update, Done)} == {
+        f"k{i}" for i in range(50)
+    }
+
+
+async def test_an_idle_engine_is_not_stepped() -> None:
+    engine, heard = FakeEngine(), Heard()
+    async with thread_of(engine, heard) as thread:
+        assert engine.steps == 0
+        thread.admit([held("a")])
+        await heard.until(lambda: len(heard.updates) == 1)
+        assert engine.steps == 1
+
+
+async def test_a_higher_level_that_comes_later_enters_first() -> None:
+    engine, heard = FakeEngine(capacity=1), Heard()
+    engine.go.clear()
+    async with thread_of(engine, heard) as thread:
+        thread.admit([held("first", Level.LOW)])
+        engine.stepped.wait(LONGEST_WAIT_S)
+        thread.admit([held("low", Level.LOW), held("critical", Level.CRITICAL)])
+        thread.cancel(["no such key"])
+        engine.go.set()
+        await heard.until(lambda: len(heard.updates) == 3)
+    assert engine.order[-2:] == ["critical", "low"]
+
+
+async def test_the_first_token_comes_at_once_and_the_rest_waits_for_the_window() -> None:
+    engine, heard = FakeEngine(EngineKind.GENERATE), Heard()
+    async with thread_of(engine, heard, flush_s=FOREVER_S) as thread:
+        thread.admit([held("a", request=GenerateRequest(prompt="hi", max_tokens=20))])
+        await heard.until(lambda: heard.ended() == ["a"])
+    assert len(heard.updates) == 20
+    assert len(heard.batches) <= 2
+
+
+async def test_text_is_not_held_back_beyond_the_window() -> None:
+    engine, heard = FakeEngine(EngineKind.GENERATE), Heard()
+    async with thread_of(engine, heard, flush_s=0.0) as thread:
+        thread.admit([held("a", request=GenerateRequest(prompt="hi", max_tokens=1_000_000))])
+        await heard.until(lambda: len(heard.batches) > 5)
+        thread.cancel(["a"])
+
+
+async def test_a_request_that_the_engine_refuses_fails_alone() -> None:
+    engine, heard = FakeEngine(EngineKind.GENERATE), Heard()
+    async with thread_of(engine, heard) as thread:
+        thread.admit(
+            [
+                held("bad", request=GenerateRequest(prompt="refuse")),
+                held("good", request=GenerateRequest(prompt="hi", max_tokens=1)),
+            ]
+        )
+        await heard.until(lambda: len(heard.updates) == 2)
+    refused = next(update for update in heard.updates if update.key == "bad")
+    assert isinstance(refused, Failed)
+    assert isinstance(refused.error, InvalidInput)
+
+
+async def test_a_cancelled_task_is_forgotten_whether_it_waits_or_runs() -> None:
+    engine, heard = FakeEngine(capacity=1), Heard()
+    engine.go.clear()
+    async with thread_of(engine, heard) as thread:
+        thread.admit([held("runs")])
+        engine.stepped.wait(LONGEST_WAIT_S)
+        thread.admit([held("waits"), held("lives")])
+        thread.cancel(["runs", "waits"])
+        thread.hand_back()
+        await heard.until(lambda: heard.back == ["lives"])
+        engine.go.set()
+    assert heard.updates == []
+
+
+async def test_an_engine_that_cannot_be_opened_fails_opened_and_ends_the_thread() -> None:
+    def broken() -> FakeEngine:
+        raise ModelUnusable("no such file")
+
+    heard = Heard()
+    thread = EngineThread(broken, AdmissionQueue(WeightedLevels()), lambda: heard, 0.0, lambda tasks: None)
+    thread.start()
+    with pytest.raises(ModelUnusable):
+        await thread.opened
+    await asyncio.wait_for(thread.ended(), LONGEST_WAIT_S)
+
+
+async def test_an_engine_that_breaks_ends_the_thread_with_its_error() -> None:
+    engine, heard = FakeEngine(EngineKind.GENERATE), Heard()
+    thread = EngineThread(
+        lambda: engine, AdmissionQueue(WeightedLevels()), lambda: heard, 0.0, lambda tasks: None
+    )
+    thread.start()
+    await thread.opened
+    thread.admit([held("a", request=GenerateRequest(prompt="crash"))])
+    with pytest.raises(RuntimeError):
+        await asyncio.wait_for(thread.ended(), LONGEST_WAIT_S)

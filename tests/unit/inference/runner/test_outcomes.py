@@ -1,0 +1,241 @@
+"""How outputs and endings are written."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import pytest
+from google.rpc.status_pb2 import Status
+
+from forebay.tasks.v1.inputs_pb2 import FINISH_REASON_ABORTED, FINISH_REASON_LENGTH
+from forebay.tasks.v1.task_pb2 import TASK_STATE_FAILED, TASK_STATE_SUCCEEDED, Result
+from forebay.tasks.v1.task_service_pb2 import StreamOutputResponse
+from inference.engine import Chunk, Done, Failed, Finish, GenerateOutput, GenerateRequest, TensorOutput
+from inference.runner.held import Held
+from inference.runner.outcomes import Outcome, OutcomeWriter
+from scheduler.adapters.clock import FakeClock
+from scheduler.errors import ModelFailed, RecordsUnavailable
+from scheduler.ports.records import Ending, OutputChunk, Written
+from scheduler.states import TaskState
+
+from .fakes import LONGEST_WAIT_S, held
+
+
+class Store:
+    """Answers when `open` is set, unless it shall be away; keeps every batch."""
+
+    def __init__(self) -> None:
+        self.open = asyncio.Event()
+        self.open.set()
+        self.away = 0
+        self.called = asyncio.Event()
+        self.endings: list[list[Ending]] = []
+        self.chunks: list[list[OutputChunk]] = []
+        self.refused: set[str] = set()
+
+    async def finish(self, endings: Sequence[Ending]) -> list[Written]:
+        await self._answer()
+        self.endings.append(list(endings))
+        return [Written.FENCED if one.id in self.refused else Written.WRITTEN for one in endings]
+
+    async def append_output(self, chunks: Sequence[OutputChunk]) -> list[int]:
+        await self._answer()
+        self.chunks.append(list(chunks))
+        return [0 if one.id in self.refused else 1 for one in chunks]
+
+    async def _answer(self) -> None:
+        self.called.set()
+        if self.away:
+            self.away -= 1
+            raise RecordsUnavailable("away")
+        await self.open.wait()
+
+
+class Listener:
+    """Writes down what became of writes."""
+
+    def __init__(self) -> None:
+        self.done: list[tuple[str, Written]] = []
+        self.lost: list[str] = []
+        self.news = asyncio.Event()
+
+    def finished(self, outcomes: Sequence[Outcome], written: Sequence[Written], write_s: float) -> None:
+        assert write_s >= 0
+        self.done += [(one.held.id, verdict) for one, verdict in zip(outcomes, written, strict=True)]
+        self.news.set()
+
+    def fenced(self, tasks: Sequence[Held]) -> None:
+        self.lost += [task.id for task in tasks]
+        self.news.set()
+
+
+class Bench:
+    """A writer with its store, clock and listener."""
+
+    def __init__(self, *, streams: bool = False) -> None:
+        self.store = Store()
+        self.clock = FakeClock()
+        self.listener = Listener()
+        self.writer = OutcomeWriter(self.store, self.clock, self.listener, streams=streams)
+
+    async def heard(self, ends: int) -> None:
+        async with asyncio.timeout(LONGEST_WAIT_S):
+            while len(self.listener.done) < ends:
+                self.listener.news.clear()
+                await self.listener.news.wait()
+
+
+@asynccontextmanager
+async def bench(*, streams: bool = False) -> AsyncIterator[Bench]:
+    made = Bench(streams=streams)
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(made.writer.run())
+        yield made
+        running.cancel()
+
+
+def tensor_done(key: str) -> Done:
+    return Done(key, TensorOutput({}))
+
+
+def generation(key: str, attempt: int = 1) -> Held:
+    return held(key, request=GenerateRequest(prompt="hi"), attempt=attempt)
+
+
+def generated(key: str, text: str, tail: str = "") -> Done:
+    return Done(key, GenerateOutput(text, [1, 2], Finish.LENGTH, 5, 0.5), tail, [2] if tail else [])
+
+
+def chunk_of(payload: bytes) -> StreamOutputResponse:
+    return StreamOutputResponse.FromString(payload)
+
+
+async def test_what_ends_while_a_write_is_on_its_way_goes_with_the_next_one() -> None:
+    async with bench() as b:
+        b.store.open.clear()
+        b.writer.done(held("first"), tensor_done("first"), 101)
+        await b.store.called.wait()
+        for key in "abc":
+            b.writer.done(held(key), tensor_done(key), 101)
+        b.store.open.set()
+        await b.heard(4)
+    assert [[one.id for one in batch] for batch in b.store.endings] == [["first"], ["a", "b", "c"]]
+
+
+async def test_a_write_is_repeated_until_the_store_answers() -> None:
+    async with bench() as b:
+        b.store.away = 3
+        b.writer.done(held("a"), tensor_done("a"), 101)
+        for _ in range(3):
+            await b.clock.until_asleep()
+            b.clock.advance(10)
+        await b.heard(1)
+    assert b.listener.done == [("a", Written.WRITTEN)]
+    assert len(b.store.endings) == 1
+
+
+async def test_chunks_of_one_task_become_one_and_are_written_before_its_ending() -> None:
+    async with bench(streams=True) as b:
+        task = generation("a")
+        b.writer.chunk(task, Chunk("a", "He", [1]))
+        b.writer.chunk(task, Chunk("a", "llo", [2, 3]))
+        await b.store.called.wait()
+        b.writer.chunk(task, Chunk("a", " wor", [4]))
+        b.writer.done(task, generated("a", "Hello world", "ld"), 103)
+        await b.heard(1)
+    [[first]] = b.store.chunks
+    assert (chunk_of(first.payload).text, list(chunk_of(first.payload).token_ids)) == ("Hello", [1, 2, 3])
+    [[ending]] = b.store.endings
+    last = chunk_of(ending.last_output)
+    assert (last.text, list(last.token_ids)) == (" world", [4, 2])
+    assert last.state == TASK_STATE_SUCCEEDED
+    assert last.finish_reason == FINISH_REASON_LENGTH
+    assert not last.restarted
+
+
+async def test_only_the_first_chunk_of_a_later_attempt_says_that_it_restarts() -> None:
+    async with bench(streams=True) as b:
+        task = generation("a", attempt=2)
+        b.writer.chunk(task, Chunk("a", "x", [1]))
+        await b.store.called.wait()
+        b.writer.done(task, generated("a", "xy", "y"), 103)
+        await b.heard(1)
+    assert chunk_of(b.store.chunks[0][0].payload).restarted
+    assert not chunk_of(b.store.endings[0][0].last_output).restarted
+
+
+async def test_an_answer_that_fits_in_one_write_restarts_in_its_closing_chunk() -> None:
+    async with bench(streams=True) as b:
+        b.writer.done(generation("a", attempt=2), generated("a", "x", "x"), 103)
+        await b.heard(1)
+    assert chunk_of(b.store.endings[0][0].last_output).restarted
+
+
+async def test_output_that_the_fence_refuses_is_reported_once() -> None:
+    async with bench(streams=True) as b:
+        b.store.refused = {"a"}
+        b.writer.chunk(generation("a"), Chunk("a", "x", [1]))
+        b.writer.chunk(generation("b"), Chunk("b", "x", [1]))
+        async with asyncio.timeout(LONGEST_WAIT_S):
+            await b.listener.news.wait()
+    assert b.listener.lost == ["a"]
+
+
+async def test_forgotten_output_is_not_written() -> None:
+    async with bench(streams=True) as b:
+        task = generation("a")
+        b.writer.chunk(task, Chunk("a", "x", [1]))
+        b.writer.forget(task)
+        b.writer.done(generation("b"), generated("b", "x"), 101)
+        await b.heard(1)
+    assert b.store.chunks == []
+
+
+async def test_the_result_tells_usage_and_times() -> None:
+    async with bench(streams=True) as b:
+        task = generation("a")
+        task.admitted_s = 102.0
+        b.writer.done(task, generated("a", "x"), 104.5)
+        await b.heard(1)
+    [[ending]] = b.store.endings
+    result = Result.FromString(ending.result)
+    assert ending.state is TaskState.SUCCEEDED
+    assert (result.usage.input_tokens, result.usage.output_tokens) == (5, 2)
+    assert result.timing.queue.ToTimedelta().total_seconds() == 1.5
+    assert result.timing.execute.ToTimedelta().total_seconds() == 4.5
+    assert result.timing.time_to_first_token.ToTimedelta().total_seconds() == 2.5
+
+
+async def test_a_tensor_task_has_no_stream_to_close() -> None:
+    async with bench() as b:
+        b.writer.done(held("a"), tensor_done("a"), 101)
+        b.writer.failed(held("b"), Failed("b", ModelFailed("no luck")), 101)
+        await b.heard(2)
+    assert [one.last_output for one in b.store.endings[0]] == [b"", b""]
+    result = Result.FromString(b.store.endings[0][0].result)
+    assert result.WhichOneof("output") == "tensors"
+    assert not result.timing.HasField("time_to_first_token")
+
+
+async def test_a_failed_generation_closes_its_stream_with_the_error() -> None:
+    async with bench(streams=True) as b:
+        task = generation("a")
+        b.writer.chunk(task, Chunk("a", "x", [1]))
+        b.writer.failed(task, Failed("a", ModelFailed("no luck")), 101)
+        await b.heard(1)
+    [[ending]] = b.store.endings
+    last = chunk_of(ending.last_output)
+    assert (ending.state, ending.reason) == (TaskState.FAILED, "MODEL_FAILED")
+    assert (last.state, last.finish_reason) == (TASK_STATE_FAILED, FINISH_REASON_ABORTED)
+    assert (last.text, last.error.message) == ("x", "no luck")
+    assert Status.FromString(ending.error) == last.error
+
+
+@pytest.mark.parametrize("error", [ValueError("secret prompt"), KeyError("secret prompt")])
+async def test_the_text_of_a_foreign_error_is_shown_to_nobody(error: Exception) -> None:
+    async with bench(streams=True) as b:
+        b.writer.failed(generation("a"), Failed("a", error), 101)
+        await b.heard(1)
+    [[ending]] = b.store.endings
+    assert b"secret" not in ending.error + ending.last_output
+    assert ending.reason == "MODEL_FAILED"

@@ -1,0 +1,191 @@
+"""Each task that is taken leaves exactly once, with its fate."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from google.rpc.status_pb2 import Status
+
+from inference.engine import Chunk, Done, EngineKind, Finish, GenerateOutput, ModelCard, TensorOutput
+from inference.runner.held import Fate, Held
+from inference.runner.telemetry import Telemetry
+from inference.runner.workload import Workload
+from observability.metrics import RunnerMetrics, new_registry, page
+from scheduler.adapters.clock import FakeClock
+from scheduler.adapters.memory import MemoryStore
+from scheduler.ports.records import Record
+from scheduler.states import TaskState
+
+from .fakes import NoSource, assignment, generate_spec, new_task, tensor_spec
+
+
+class Executor:
+    """Keeps what it is given; a test plays the engine."""
+
+    def __init__(self) -> None:
+        self.admitted: list[Held] = []
+        self.cancelled: list[str] = []
+        self.handed_back = 0
+
+    def admit(self, tasks: Sequence[Held]) -> None:
+        self.admitted += tasks
+
+    def cancel(self, keys: Sequence[str]) -> None:
+        self.cancelled += keys
+
+    def hand_back(self) -> None:
+        self.handed_back += 1
+
+
+class Bench:
+    """A workload over a store in memory."""
+
+    def __init__(self, kind: EngineKind) -> None:
+        self.store = MemoryStore(FakeClock())
+        self.executor = Executor()
+        self.source = NoSource()
+        self.registry = new_registry()
+        telemetry = Telemetry(RunnerMetrics(self.registry, "m"), model="m", provider="CPU", runner="r")
+        card = ModelCard(kind, "", "CPU")
+        self.workload = Workload(card, self.executor, self.store.records, FakeClock(), telemetry)
+
+    async def lease(self, *specs: object, spoil: bool = False) -> list[Held]:
+        """Create, lease and assign tasks; return what reached the engine."""
+        before = len(self.executor.admitted)
+        sent = [assignment(spec) for spec in specs]  # type: ignore[arg-type]
+        await self.store.records.create([new_task(one) for one in sent])
+        replies = await self.store.records.lease([(one.envelope.id, 1) for one in sent], "r", 10_000)
+        assert [reply.attempt for reply in replies] == [1] * len(sent)
+        if spoil:
+            for one in sent:
+                one.envelope.spec += b"x"
+        self.workload.assigned(sent, self.source)
+        return self.executor.admitted[before:]
+
+    async def record(self, task_id: str) -> Record:
+        [record] = await self.store.records.get([task_id], True)
+        assert record is not None
+        return record
+
+    def fates(self) -> list[Fate]:
+        return [fate for _, _, fate in self.source.settled]
+
+
+@asynccontextmanager
+async def bench(kind: EngineKind = EngineKind.TENSOR) -> AsyncIterator[Bench]:
+    made = Bench(kind)
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(made.workload.outcomes.run())
+        yield made
+        running.cancel()
+
+
+def done(task: Held) -> Done:
+    return Done(task.key, TensorOutput({}))
+
+
+async def test_an_executed_task_is_written_then_settled_as_terminal() -> None:
+    async with bench() as b:
+        tasks = await b.lease(tensor_spec(), tensor_spec())
+        assert b.fates() == []
+        b.workload.updated([done(task) for task in tasks])
+        await b.workload.emptied()
+        assert [(await b.record(task.id)).state for task in tasks] == [TaskState.SUCCEEDED] * 2
+    assert b.fates() == [Fate.TERMINAL] * 2
+    assert len(b.workload) == 0
+
+
+async def test_a_damaged_envelope_is_never_executed_and_fails() -> None:
+    async with bench() as b:
+        assert await b.lease(tensor_spec(), spoil=True) == []
+        await b.workload.emptied()
+        [(task_id, attempt, fate)] = b.source.settled
+        record = await b.record(task_id)
+    assert (attempt, fate, record.state) == (1, Fate.TERMINAL, TaskState.FAILED)
+    assert record.history[-1].reason == "ENVELOPE_DAMAGED"
+
+
+async def test_input_of_the_wrong_kind_fails_with_the_field() -> None:
+    async with bench(EngineKind.GENERATE) as b:
+        assert await b.lease(tensor_spec()) == []
+        await b.workload.emptied()
+        record = await b.record(b.source.settled[0][0])
+    status = Status.FromString(record.error)
+    assert status.message == "tensors: model m takes generate"
+    assert record.history[-1].reason == "INVALID_INPUT"
+
+
+async def test_a_cancelled_task_is_stopped_and_what_still_comes_of_it_is_dropped() -> None:
+    async with bench(EngineKind.GENERATE) as b:
+        [task] = await b.lease(generate_spec())
+        await b.store.records.cancel([task.id], "t", b"", b"")
+        b.workload.cancelled([task.id])
+        b.workload.updated([Chunk(task.key, "x", [1]), done(task)])
+        await b.workload.emptied()
+        assert (await b.record(task.id)).state is TaskState.CANCELLED
+    assert b.executor.cancelled == [task.key]
+    assert b.fates() == [Fate.TERMINAL]
+
+
+async def test_an_ending_that_comes_after_the_lease_was_lost_is_refused_and_settled_once() -> None:
+    async with bench() as b:
+        [task] = await b.lease(tensor_spec())
+        await b.store.records.cancel([task.id], "t", b"", b"")
+        b.workload.updated([done(task)])
+        b.workload.cancelled([task.id])
+        b.workload.fenced([task])
+        await b.workload.emptied()
+    assert b.fates() == [Fate.FENCED]
+
+
+async def test_a_lost_lease_stops_the_task_and_a_second_report_of_it_changes_nothing() -> None:
+    async with bench() as b:
+        [task] = await b.lease(tensor_spec())
+        b.workload.fenced([task])
+        b.workload.fenced([task])
+        b.workload.returned([task.key])
+    assert b.executor.cancelled == [task.key]
+    assert b.fates() == [Fate.FENCED]
+
+
+async def test_draining_hands_back_what_waits_and_what_still_comes() -> None:
+    async with bench() as b:
+        runs, waits = await b.lease(tensor_spec(), tensor_spec())
+        b.workload.drain()
+        assert b.executor.handed_back == 1
+        b.workload.returned([waits.key])
+        assert await b.lease(tensor_spec()) == []
+        assert b.fates() == [Fate.RETURNED] * 2
+        b.workload.updated([done(runs)])
+        await b.workload.emptied()
+    assert b.fates()[2:] == [Fate.TERMINAL]
+
+
+async def test_what_runs_beyond_the_grace_period_is_stopped_and_handed_back() -> None:
+    async with bench() as b:
+        [task] = await b.lease(tensor_spec())
+        b.workload.drain()
+        b.workload.abandon()
+        await b.workload.emptied()
+    assert b.executor.cancelled == [task.key]
+    assert b.fates() == [Fate.RETURNED]
+
+
+async def test_a_stream_is_whole_and_ends_with_the_state() -> None:
+    async with bench(EngineKind.GENERATE) as b:
+        [task] = await b.lease(generate_spec())
+        output = GenerateOutput("ab", [1, 2], Finish.STOP, 1, 0.1)
+        b.workload.updated([Chunk(task.key, "a", [1])])
+        b.workload.updated([Done(task.key, output, "b", [2])])
+        await b.workload.emptied()
+        chunks = await b.store.records.output(task.id, 0, 10)
+    assert [sequence for sequence, _ in chunks] == list(range(1, len(chunks) + 1))
+
+
+async def test_finished_work_is_counted() -> None:
+    async with bench() as b:
+        tasks = await b.lease(tensor_spec(), tensor_spec(), tensor_spec())
+        b.workload.updated([done(task) for task in tasks])
+        await b.workload.emptied()
+    text = page(b.registry)[0].decode()
+    assert 'forebay_tasks_finished_total{level="normal",state="succeeded"} 3.0' in text
