@@ -1,0 +1,1 @@
+"""The command line: `forebay …`, and `forebay up`, which runs everything on one machine."""

@@ -1,0 +1,180 @@
+"""`forebay submit`: one task, or many alike."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from services.cli import render, waiting
+from services.cli.commands.get import document, outcome, show_result
+from services.cli.exits import Exit
+from services.cli.request import duration, specs_from_file, tensors_from, text_or_stdin
+from services.cli.session import PRIORITIES, client, pairs
+
+if TYPE_CHECKING:
+    from forebay.client import TaskInfo
+    from forebay.tasks.v1.task_pb2 import TaskSpec
+
+
+@click.command()
+@click.option("--model", default="", help="Name of the model.")
+@click.option("--prompt", help="Text to continue as it stands; - reads stdin.")
+@click.option("--chat", help="A message to a chat model, in its own template; - reads stdin.")
+@click.option("--system", default="", help="With --chat: what the model is told first.")
+@click.option(
+    "--tensor",
+    "tensor",
+    metavar="NAME=FILE.npy",
+    multiple=True,
+    callback=pairs,
+    help="An input of a tensor model.",
+)
+@click.option(
+    "--json",
+    "json_file",
+    metavar="FILE",
+    type=click.Path(path_type=Path, allow_dash=True),
+    help="Tasks from a file: TaskSpec as JSON, a list of them, or one a line; - reads stdin.",
+)
+@click.option("--priority", type=click.Choice(PRIORITIES), help="Default: normal.")
+@click.option("--pool", help="Pool of runners. Default: default.")
+@click.option(
+    "--label", "labels", metavar="K=V", multiple=True, callback=pairs, help="For people and filters."
+)
+@click.option(
+    "--deadline-in",
+    metavar="TIME",
+    callback=duration,
+    help="Never start it later than this from now: 30s, 5m, 2h.",
+)
+@click.option("--max-attempts", type=click.IntRange(1, 100), help="Most executions. Default: 3.")
+@click.option(
+    "--idempotency-key",
+    help="Same key and same task: the task that exists. With --count, -1, -2, … follow it.",
+)
+@click.option("--count", type=click.IntRange(1), default=1, help="Submit it so many times.")
+@click.option("--max-tokens", type=click.IntRange(1), help="Most tokens generated. Default: 256.")
+@click.option(
+    "--temperature", type=click.FloatRange(0, 2), help="0 (default): always the most probable token."
+)
+@click.option(
+    "--top-p",
+    type=click.FloatRange(0, 1, min_open=True),
+    help="Choose among the most probable ones of this mass.",
+)
+@click.option("--top-k", type=click.IntRange(0), help="Choose among so many.")
+@click.option(
+    "--min-p", type=click.FloatRange(0, 1), help="Choose among those so probable relative to the best."
+)
+@click.option("--seed", type=click.IntRange(0), help="Same seed, same text.")
+@click.option("--stop", multiple=True, help="End before this text. May be repeated.")
+@click.option("--ignore-eos", is_flag=True, help="Go on to --max-tokens whatever the model says.")
+@click.option("--wait", is_flag=True, help="Wait for the end and show what came out.")
+@click.option("--stream", is_flag=True, help="Show the text while it is written.")
+@click.option(
+    "--timeout",
+    metavar="TIME",
+    callback=duration,
+    help="With --wait or --stream: give up waiting after this. The task goes on.",
+)
+@click.option("--output", type=click.Choice(("text", "json")), default="text", help="How to show tasks.")
+@click.pass_context
+def submit(
+    ctx: click.Context,
+    /,
+    model: str,
+    prompt: str | None,
+    chat: str | None,
+    system: str,
+    tensor: dict[str, str],
+    json_file: Path | None,
+    count: int,
+    wait: bool,
+    stream: bool,
+    timeout: timedelta | None,
+    output: str,
+    idempotency_key: str | None,
+    **given: Any,
+) -> None:
+    """Submit one task, or many alike, and print the ids; with --wait or --stream, what came out.
+
+    Exit codes: 0 accepted (with --wait or --stream: succeeded), 1 not accepted or failed, 3 no server.
+    """  # fmt: skip
+    if sum((prompt is not None, chat is not None, bool(tensor), json_file is not None)) != 1:
+        raise click.UsageError("give exactly one of --prompt, --chat, --tensor and --json")
+    if not model and json_file is None:
+        raise click.UsageError("say which model with --model")
+    options = _options(given)
+    if json_file is not None:
+        specs = specs_from_file(json_file, model, options)
+    else:
+        from forebay.client import task_spec
+
+        try:
+            specs = [task_spec(model, **_input(prompt, chat, system, tensor), **options)]
+        except (TypeError, ValueError) as error:
+            raise click.UsageError(str(error)) from error
+    specs = _repeat(specs, count, idempotency_key)
+    if stream and (len(specs) > 1 or output == "json"):
+        raise click.UsageError("--stream shows the text of one task; use --wait")
+    timeout_s = timeout.total_seconds() if timeout else None
+    with client(ctx.obj) as opened:
+        handles = opened.submit_many(specs)
+        if stream:
+            waiting.print_stream(opened, handles[0], timeout_s)
+            return
+        if not wait:
+            if output == "json":
+                render.emit(handles)
+            else:
+                click.echo("\n".join(handle.id for handle in handles))
+            return
+        ended = waiting.wait_all(opened, handles, timeout_s)
+        if output == "json":
+            # What a watch brings is the outcome; a document has the whole task.
+            ended = [opened.get(task) for task in ended]
+    ctx.exit(_show(ended, output))
+
+
+def _options(given: dict[str, Any]) -> dict[str, Any]:
+    """Keep what was said; what was not is the server's to decide."""
+    given["deadline"] = given.pop("deadline_in")
+    return {name: value for name, value in given.items() if value not in (None, (), {}, False)}
+
+
+def _input(prompt: str | None, chat: str | None, system: str, tensor: dict[str, str]) -> dict[str, Any]:
+    if tensor:
+        return {"tensors": tensors_from(tensor)}
+    if prompt is not None:
+        return {"prompt": text_or_stdin(prompt)}
+    asked = {"role": "user", "content": text_or_stdin(chat or "")}
+    return {"messages": [{"role": "system", "content": system}, asked] if system else [asked]}
+
+
+def _repeat(specs: list["TaskSpec"], count: int, key: str | None) -> list["TaskSpec"]:
+    """Multiply tasks. A key that all would share gets a number, or they would all be one task."""
+    repeated = []
+    for number in range(count * len(specs)):
+        copy = type(specs[0])()
+        copy.CopyFrom(specs[number % len(specs)])
+        if key:
+            copy.idempotency_key = key if count * len(specs) == 1 else f"{key}-{number + 1}"
+        repeated.append(copy)
+    return repeated
+
+
+def _show(ended: Sequence["TaskInfo"], output: str) -> int:
+    """Show what came out of tasks and return the exit code."""
+    if output == "json":
+        documents = [document(task) for task in ended]
+        render.emit(documents[0] if len(documents) == 1 else documents)
+    else:
+        for task in ended:
+            if len(ended) > 1:
+                click.echo(f"{task.id}  {task.state.value}")
+            if task.error:
+                click.echo(f"task {task.id} is {task.state.value}: {task.error}", err=True)
+            show_result(task)
+    return max((outcome(task) for task in ended), default=int(Exit.DONE))

@@ -1,0 +1,161 @@
+"""From settings to processes: what runs, with which command and environment, and when it counts as ready.
+
+Pure: reads nothing, starts nothing. The order of the list is the order of starting; its reverse is that of stopping.
+"""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from services.cli.settings import ServerSettings, UpSettings
+
+PYTHON: Final = (sys.executable, "-m")
+
+
+@dataclass(frozen=True, slots=True)
+class GrpcServing:
+    """Ready when the gRPC health service of an address says SERVING."""
+
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class GrpcAnswers:
+    """Ready when the gRPC health service of an address says anything: the agent serves only when its models do."""
+
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class RedisAnswers:
+    """Ready when PING is answered."""
+
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerAnswers:
+    """Ready when the broker completes the CONNECT of its binary protocol."""
+
+    url: str
+
+
+Readiness = GrpcServing | GrpcAnswers | RedisAnswers | BrokerAnswers
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessSpec:
+    """One process."""
+
+    name: str
+    command: tuple[str, ...]
+    ready: Readiness
+    env: Mapping[str, str] = field(default_factory=dict)
+    """Added to the environment of `forebay up`."""
+    after: tuple[str, ...] = ()
+    """Names of processes that must be ready before this one starts."""
+    start_limit_s: float = 60.0
+    """Longest wait until it is ready."""
+    grace_s: float = 5.0
+    """Longest wait after SIGTERM before SIGKILL."""
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """A server that we start ourselves: its command, and its address."""
+
+    command: tuple[str, ...]
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """host:port of the servers of our own processes."""
+
+    grpc: str
+    http: str
+    scheduler: str
+    agent: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything that runs, and what a person needs to know to find it."""
+
+    processes: tuple[ProcessSpec, ...]
+    addresses: Addresses
+    redis_url: str
+    broker_url: str
+
+
+def lay_out(
+    settings: UpSettings,
+    external: ServerSettings,
+    addresses: Addresses,
+    *,
+    variables: Mapping[str, str],
+    redis: Embedded | None,
+    broker: Embedded | None,
+) -> Plan:
+    """Lay out every process of the platform on this machine.
+
+    `variables` are the FOREBAY_* settings of file and environment; `redis` and `broker` are the embedded servers,
+    None where an external one is used.
+    """
+    embedded = []
+    if redis:
+        embedded.append(ProcessSpec("valkey", redis.command, RedisAnswers(redis.url), grace_s=10.0))
+    if broker:
+        embedded.append(ProcessSpec("pulsar-lite", broker.command, BrokerAnswers(broker.url)))
+    redis_url = redis.url if redis else external.redis_url
+    broker_url = broker.url if broker else external.broker_url
+    shared = {**variables, "FOREBAY_REDIS_URL": redis_url, "FOREBAY_BROKER_URL": broker_url}
+    if broker:
+        # The embedded broker has no admin API, and sends unacknowledged messages twice under Failover.
+        shared |= {"FOREBAY_BROKER_ADMIN_URL": "", "FOREBAY_BROKER_SUBSCRIPTION": "shared"}
+    else:
+        shared["FOREBAY_BROKER_ADMIN_URL"] = external.broker_admin
+    shared["FOREBAY_TELEMETRY_OTLP_ENDPOINT"] = external.otlp_endpoint
+    # A folder called `services` where the user happens to stand must not be taken for ours.
+    shared["PYTHONSAFEPATH"] = "1"
+    for section in ("GATEWAY", "SCHEDULER", "RUNNER"):
+        shared[f"FOREBAY_{section}_GRACE_S"] = f"{settings.grace_s:g}"
+    after = tuple(spec.name for spec in embedded)
+
+    def service(name: str, module: str, ready: Readiness, env: Mapping[str, str]) -> ProcessSpec:
+        return ProcessSpec(
+            name,
+            (*PYTHON, module),
+            ready,
+            env={**shared, **env},
+            after=after,
+            # The process itself stops waiting after grace_s, the agent a little later; then it may end by itself.
+            grace_s=settings.grace_s + 4.0,
+        )
+
+    ours = (
+        service(
+            "gateway",
+            "services.gateway",
+            GrpcServing(addresses.grpc),
+            {"FOREBAY_GATEWAY_LISTEN": addresses.grpc, "FOREBAY_GATEWAY_HTTP_LISTEN": addresses.http},
+        ),
+        service(
+            "scheduler",
+            "scheduler.service",
+            GrpcServing(addresses.scheduler),
+            {"FOREBAY_SCHEDULER_LISTEN": addresses.scheduler},
+        ),
+        service("agent", "inference.agent", GrpcAnswers(addresses.agent), _agent(settings, addresses)),
+    )
+    return Plan((*embedded, *ours), addresses, redis_url, broker_url)
+
+
+def _agent(settings: UpSettings, addresses: Addresses) -> dict[str, str]:
+    env = {"FOREBAY_AGENT_LISTEN": addresses.agent, "FOREBAY_AGENT_GRACE_S": f"{settings.grace_s + 2.0:g}"}
+    if settings.models:
+        env["FOREBAY_AGENT_MODELS"] = ",".join(settings.models)
+    if settings.model_repository:
+        env["FOREBAY_AGENT_REPOSITORY"] = str(settings.model_repository)
+    return env

@@ -1,0 +1,115 @@
+"""The whole platform on this machine, as one block: prepared, started, watched, and taken down.
+
+`forebay up` waits inside the block, `forebay demo` works in it.
+"""
+
+import shutil
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from scheduler.errors import StartupRefused
+from services.cli.settings import ServerSettings, UpSettings, default_data
+from services.cli.up import lock, ports
+from services.cli.up.fleet import Fleet
+from services.cli.up.plan import Addresses, Embedded, Plan, lay_out
+from services.cli.up.signals import obeyed
+from services.cli.up.supervisor import Say, Supervisor
+from services.embedded import pulsar_lite, valkey
+
+LEAST_DISK_BYTES: Final = 256 * 1024 * 1024
+"""Below this much free space nothing is started: logs of record store and broker would break off."""
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A platform whose processes answer and whose models are ready or failed."""
+
+    plan: Plan
+    data: Path
+    supervisor: Supervisor
+    fleet: Fleet
+
+
+@asynccontextmanager
+async def platform(
+    settings: UpSettings, external: ServerSettings, variables: Mapping[str, str], say: Say
+) -> AsyncIterator[Running]:
+    """Run everything for as long as the block lasts. Signals end it: the first drains, the second kills.
+
+    Raises StartupRefused when it cannot start or a process would not stay alive, Stopped when a person asked for
+    the end before it was ready. Whatever happened, nothing runs any more afterwards.
+    """
+    data = (settings.data or default_data()).expanduser().resolve()
+    async with AsyncExitStack() as stack:
+        stack.enter_context(lock.hold(data))
+        plan = prepare(settings, external, variables, data)
+        introduce(plan, settings, data, say)
+        supervisor = Supervisor(plan.processes, data / "logs", say)
+        stack.enter_context(obeyed(supervisor, say))
+        await stack.enter_async_context(supervisor.running())
+        await supervisor.started()
+        fleet = Fleet(plan.addresses.grpc, model_names(settings), say)
+        await supervisor.unless_ending(fleet.settled())
+        yield Running(plan, data, supervisor, fleet)
+
+
+def prepare(settings: UpSettings, external: ServerSettings, variables: Mapping[str, str], data: Path) -> Plan:
+    """Check the machine, choose internal ports, and lay out the processes. Raises StartupRefused."""
+    free = shutil.disk_usage(data).free
+    if free < LEAST_DISK_BYTES:
+        raise StartupRefused(
+            f"only {free >> 20} MiB are free under {data}; make room, or choose another --data"
+        )
+    host = settings.host
+    ports.refuse_taken(host, [(settings.grpc_port, "--grpc-port"), (settings.http_port, "--http-port")])
+    scheduler, agent, broker_port = ports.pick("127.0.0.1", 3)
+    redis = broker = None
+    if not external.redis_url:
+        (data / "valkey").mkdir(exist_ok=True)
+        socket = data / "valkey.sock"
+        redis = Embedded(tuple(valkey.command(data / "valkey", socket)), valkey.address(socket))
+    if not external.broker_url:
+        # Raises for Linux on aarch64, for which there is no embedded broker, and says that --broker is needed.
+        command = pulsar_lite.command(data / "pulsar-lite", broker_port)
+        broker = Embedded(tuple(command), pulsar_lite.url(broker_port))
+    addresses = Addresses(
+        grpc=f"{host}:{settings.grpc_port}",
+        http=f"{host}:{settings.http_port}",
+        scheduler=f"127.0.0.1:{scheduler}",
+        agent=f"127.0.0.1:{agent}",
+    )
+    return lay_out(settings, external, addresses, variables=variables, redis=redis, broker=broker)
+
+
+def introduce(plan: Plan, settings: UpSettings, data: Path, say: Say) -> None:
+    """Tell a person what is where, before anything starts."""
+    names = [spec.name for spec in plan.processes]
+    say("data", str(data))
+    say("logs", f"{data / 'logs'}{'/'}*.log")
+    say("records", plan.redis_url + ("" if "valkey" in names else " (external)"))
+    say("log", plan.broker_url + ("" if "pulsar-lite" in names else " (external)"))
+    say("grpc", f"{plan.addresses.grpc} (tasks, queues, models, health, reflection)")
+    say("http", f"http://{plan.addresses.http} (/metrics, /healthz, /readyz)")
+    for model in settings.models:
+        name, _, path = model.partition("=")
+        say("model", f"{name} from {path}")
+    if settings.model_repository:
+        say("models", f"every model in {settings.model_repository}")
+    if not model_names(settings):
+        say("models", "none; bring one with --model NAME=PATH, or see it all with `forebay demo`")
+
+
+def model_names(settings: UpSettings) -> tuple[str, ...]:
+    """Return the names of the models that the settings ask for, those of the repository included."""
+    names = [model.partition("=")[0] for model in settings.models]
+    repository = settings.model_repository
+    if repository and repository.is_dir():
+        names += [
+            entry.stem if entry.suffix == ".onnx" else entry.name
+            for entry in sorted(repository.iterdir())
+            if not entry.name.startswith(".") and (entry.is_dir() or entry.suffix == ".onnx")
+        ]
+    return tuple(dict.fromkeys(names))

@@ -1,0 +1,66 @@
+"""Values of the client as JSON: keys as in the contract (snake_case), times in ISO 8601, nothing lost that JSON has."""
+
+import base64
+import dataclasses
+import json
+import math
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from enum import Enum
+from typing import Any
+
+Json = dict[str, Any] | list[Any] | str | int | float | bool | None
+
+
+def plain(value: object) -> Json:
+    """Turn a value of the client into what JSON can hold."""
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    if isinstance(value, Enum):
+        return plain(value.value)
+    if isinstance(value, float):
+        # JSON has no NaN and no infinity.
+        return value if math.isfinite(value) else str(value)
+    if value is None or isinstance(value, str | int):
+        return value
+    if isinstance(value, bytes):
+        return _text_or_base64(value)
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, BaseException):
+        return _error(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if hasattr(value, "tolist") and hasattr(value, "shape"):
+        return {"datatype": str(value.dtype), "shape": list(value.shape), "data": plain(value.tolist())}  # type: ignore[attr-defined]
+    if hasattr(value, "DESCRIPTOR"):
+        # Only answers that carry a whole spec pay for this import.
+        from google.protobuf.json_format import MessageToDict
+
+        return MessageToDict(value, preserving_proto_field_name=True)  # type: ignore[arg-type]
+    if isinstance(value, Iterable):
+        return [plain(item) for item in value]
+    return str(value)
+
+
+def as_json(value: object, *, one_line: bool = False) -> str:
+    """Write a value as a JSON document: indented for reading, or on one line for streams."""
+    return json.dumps(plain(value), ensure_ascii=False, indent=None if one_line else 2)
+
+
+def _error(error: BaseException) -> dict[str, Json]:
+    """An error of a task: its code, its stable reason, its message, and the fields that it names."""
+    faults = [plain(fault) for fault in getattr(error, "faults", ())]
+    found: dict[str, Json] = {
+        "code": getattr(getattr(error, "code", None), "name", "UNKNOWN"),
+        "reason": str(getattr(error, "reason", "")),
+        "message": str(error),
+    }
+    return {**found, "faults": faults} if faults else found
+
+
+def _text_or_base64(value: bytes) -> str:
+    try:
+        return value.decode("utf-8")
+    except UnicodeDecodeError:
+        return base64.b64encode(value).decode("ascii")

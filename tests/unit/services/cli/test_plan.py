@@ -1,0 +1,110 @@
+from pathlib import Path
+
+import pytest
+
+from scheduler.errors import StartupRefused
+from services.cli import settings
+from services.cli.settings import ServerSettings, UpSettings
+from services.cli.up.plan import Addresses, Embedded, GrpcServing, RedisAnswers, lay_out
+
+ADDRESSES = Addresses(
+    grpc="127.0.0.1:7070", http="127.0.0.1:7080", scheduler="127.0.0.1:1", agent="127.0.0.1:2"
+)
+VALKEY = Embedded(("valkey-server",), "unix:///x.sock")
+BROKER = Embedded(("pulsar-lite",), "pulsar://127.0.0.1:3")
+
+
+def test_embedded_servers_start_before_everything_that_needs_them() -> None:
+    plan = lay_out(UpSettings(), ServerSettings(), ADDRESSES, variables={}, redis=VALKEY, broker=BROKER)
+    assert [spec.name for spec in plan.processes] == [
+        "valkey",
+        "pulsar-lite",
+        "gateway",
+        "scheduler",
+        "agent",
+    ]
+    valkey, _, gateway, scheduler, agent = plan.processes
+    assert valkey.ready == RedisAnswers("unix:///x.sock")
+    assert gateway.ready == GrpcServing("127.0.0.1:7070")
+    assert all(spec.after == ("valkey", "pulsar-lite") for spec in (gateway, scheduler, agent))
+    assert scheduler.env["FOREBAY_BROKER_SUBSCRIPTION"] == "shared"
+    assert scheduler.env["FOREBAY_BROKER_URL"] == "pulsar://127.0.0.1:3"
+    assert scheduler.env["FOREBAY_REDIS_URL"] == "unix:///x.sock"
+
+
+def test_external_servers_are_used_and_not_started() -> None:
+    external = settings.servers(
+        {}, broker="pulsar://a:6650", broker_admin="", redis="redis://b:6379/0", otlp=""
+    )
+    plan = lay_out(UpSettings(), external, ADDRESSES, variables={}, redis=None, broker=None)
+    assert [spec.name for spec in plan.processes] == ["gateway", "scheduler", "agent"]
+    env = plan.processes[0].env
+    assert env["FOREBAY_BROKER_URL"] == "pulsar://a:6650"
+    assert env["FOREBAY_BROKER_ADMIN_URL"] == "http://a:8080"
+    assert env["FOREBAY_REDIS_URL"] == "redis://b:6379/0"
+    assert "FOREBAY_BROKER_SUBSCRIPTION" not in env
+
+
+def test_models_reach_the_agent_only() -> None:
+    up = UpSettings(models=("a=/m/a", "b=/m/b"), model_repository=Path("/m"))
+    *others, agent = lay_out(
+        up, ServerSettings(), ADDRESSES, variables={}, redis=VALKEY, broker=BROKER
+    ).processes
+    assert agent.env["FOREBAY_AGENT_MODELS"] == "a=/m/a,b=/m/b"
+    assert not any("FOREBAY_AGENT_MODELS" in spec.env for spec in others)
+
+
+def test_a_settings_file_reaches_processes_as_variables_and_the_environment_wins(tmp_path: Path) -> None:
+    file = tmp_path / "forebay.toml"
+    file.write_text(
+        "[scheduler]\nlease_ms = 5000\ngrace_s = 2.5\n"
+        '[queues]\npools = ["default", "gpu"]\n[engine]\ntensorrt_fp16 = true\n'
+    )
+    known = settings.variables(file, {"FOREBAY_SCHEDULER_LEASE_MS": "7000", "PATH": "/bin"})
+    assert known == {
+        "FOREBAY_SCHEDULER_LEASE_MS": "7000",
+        "FOREBAY_SCHEDULER_GRACE_S": "2.5",
+        "FOREBAY_QUEUES_POOLS": "default,gpu",
+        "FOREBAY_ENGINE_TENSORRT_FP16": "true",
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("not toml", "cannot be read"),
+        ("lease_ms = 1", "`lease_ms` is none of its sections"),
+        ("[sheduler]\nlease_ms = 1", "`sheduler` is none of its sections"),
+        ("[scheduler]\nlease = 1", r"\[scheduler\] has no setting 'lease'; it has listen"),
+    ],
+)
+def test_a_settings_file_that_cannot_be_understood_is_refused(tmp_path: Path, text: str, why: str) -> None:
+    (tmp_path / "forebay.toml").write_text(text)
+    with pytest.raises(StartupRefused, match=why):
+        settings.variables(tmp_path / "forebay.toml", {})
+
+
+def test_every_section_names_a_class_of_settings() -> None:
+    for section in settings.SECTIONS:
+        assert settings._fields(section)
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        (("smollm2",), "NAME=PATH"),
+        (("=x",), "NAME=PATH"),
+        (("a=x", "a=y"), "two models"),
+        (("a=x,y",), "comma"),
+    ],
+)
+def test_a_model_flag_that_cannot_be_meant_is_refused(given: tuple[str, ...], why: str) -> None:
+    with pytest.raises(StartupRefused, match=why):
+        settings.parse_models(given)
+
+
+def test_the_admin_api_is_looked_for_beside_the_broker() -> None:
+    assert settings.admin_beside("pulsar://a:6650,b:6650") == "http://a:8080"
+    assert settings.admin_beside("pulsar+ssl://a:6651") == "https://a:8443"
+    with pytest.raises(StartupRefused, match="not an address"):
+        settings.servers({}, broker="localhost:6650", broker_admin="", redis="", otlp="")

@@ -1,0 +1,120 @@
+import json
+import math
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+
+from forebay.client import FieldFault, InvalidArgument, Priority, TaskInfo, TaskState, Timing, task_spec
+from services.cli import render
+from services.cli.commands.get import document, outcome
+from services.cli.commands.ls import rows, summary
+from services.cli.values import as_json, plain
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)
+
+
+def task(state: TaskState = TaskState.SUCCEEDED) -> TaskInfo:
+    return TaskInfo(
+        "07-a",
+        state,
+        model="m",
+        priority=Priority.HIGH,
+        labels={"b": "2", "a": "1"},
+        create_time=NOW,
+        start_time=NOW + timedelta(seconds=1.5),
+        end_time=NOW + timedelta(seconds=2),
+        timing=Timing(1.5, 0.5, None),
+        error=None
+        if state is TaskState.SUCCEEDED
+        else InvalidArgument("bad", reason="INVALID_INPUT", faults=[FieldFault("x", "y")]),
+    )
+
+
+def test_json_has_the_names_of_the_contract_and_nothing_of_python() -> None:
+    found = json.loads(as_json([summary(task())]))
+    assert found[0]["state"] == "succeeded"
+    assert found[0]["priority"] == "high"
+    assert found[0]["create_time"] == "2026-01-02T03:04:05.678Z"
+    assert found[0]["labels"] == {"a": "1", "b": "2"}
+
+
+def test_an_error_keeps_code_reason_and_fields() -> None:
+    assert plain(task(TaskState.FAILED).error) == {
+        "code": "INVALID_ARGUMENT",
+        "reason": "INVALID_INPUT",
+        "message": "bad",
+        "faults": [{"field": "x", "fault": "y"}],
+    }
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (np.array([[1, 2]], np.int8), {"datatype": "int8", "shape": [1, 2], "data": [[1, 2]]}),
+        (np.array([b"a", b"\xff"], object), {"datatype": "object", "shape": [2], "data": ["a", "/w=="]}),
+        (np.array([math.nan, 1.0]), {"datatype": "float64", "shape": [2], "data": ["nan", 1.0]}),
+        (math.inf, "inf"),
+        (TaskState.QUEUED, "queued"),
+        ((1, None, True), [1, None, True]),
+        (datetime(2026, 1, 2, tzinfo=UTC), "2026-01-02T00:00:00.000Z"),
+    ],
+)
+def test_values_become_what_json_can_hold(value: object, shown: object) -> None:
+    assert plain(value) == shown
+    json.loads(as_json(value))
+
+
+def test_a_document_shows_the_input_when_it_was_asked_for() -> None:
+    asked = TaskInfo("07-a", TaskState.QUEUED, spec=task_spec("m", prompt="Hello", max_tokens=3))
+    assert document(asked)["input"] == {"prompt": "Hello", "max_tokens": 3}
+    assert document(task())["input"] is None
+
+
+def test_the_exit_code_of_a_task_is_its_fate() -> None:
+    assert [
+        outcome(task(state)) for state in (TaskState.SUCCEEDED, TaskState.FAILED, TaskState.CANCELLED)
+    ] == [0, 1, 1]
+    assert outcome(TaskInfo("07-a", TaskState.RUNNING)) == 0
+
+
+def test_rows_tell_how_long_a_task_waited_and_ran() -> None:
+    (row,) = rows([task()])
+    assert row[6:] == ("1.50 s", "0.50 s", "a=1 b=2")
+
+
+@pytest.mark.parametrize(
+    ("duration", "shown"),
+    [
+        (None, ""),
+        (0.0021, "2.1 ms"),
+        (0.0996, "0.10 s"),
+        (3.456, "3.46 s"),
+        (135, "2 min 15 s"),
+        (7300, "2 h 01 min"),
+    ],
+)
+def test_durations_are_short(duration: float | None, shown: str) -> None:
+    assert render.seconds(duration) == shown
+
+
+def test_a_moment_is_told_as_how_long_ago_it_was() -> None:
+    assert render.ago(NOW, NOW + timedelta(seconds=5)) == "5 s ago"
+    assert render.ago(NOW, NOW - timedelta(seconds=5)) == "0 s ago"
+    assert render.ago(None) == ""
+
+
+def test_a_table_without_a_terminal_has_no_colours_and_cuts_nothing(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    render.console.cache_clear()
+    render.table(("state", ">n"), [("succeeded", 1), ("x" * 100, 2)], empty="")
+    out = capsys.readouterr().out
+    render.console.cache_clear()
+    assert "\x1b" not in out
+    assert "x" * 100 in out
+
+
+def test_an_empty_table_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    render.table(("a",), [], empty="no tasks")
+    assert capsys.readouterr().out == "no tasks\n"

@@ -1,0 +1,208 @@
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from scheduler.errors import StartupRefused
+from services.cli.up.plan import ProcessSpec, RedisAnswers
+from services.cli.up.supervisor import Stopped, Supervisor
+
+PING_SERVER = """
+import socket, sys, threading
+server = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+def answer(connection):
+    while data := connection.recv(4096):
+        connection.sendall(b"+PONG\\r\\n" * (data.count(b"PING") or data.count(b"CLIENT") or 1))
+while True:
+    threading.Thread(target=answer, args=(server.accept()[0],), daemon=True).start()
+"""
+
+
+STUBBORN = "import signal, time; signal.signal(15, signal.SIG_IGN); print('WARNING deaf', flush=True); time.sleep(60)"
+
+
+class Heard:
+    """What was said, and a way to wait for it."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self._changed = asyncio.Event()
+
+    def say(self, who: str, text: str) -> None:
+        self.lines.append(f"{who}: {text}")
+        self._changed.set()
+
+    async def wait_for(self, part: str, times: int = 1) -> None:
+        while sum(part in line for line in self.lines) < times:
+            self._changed.clear()
+            await self._changed.wait()
+
+
+@pytest.fixture
+def heard() -> Heard:
+    return Heard()
+
+
+def server(name: str, port: int, after: tuple[str, ...] = ()) -> ProcessSpec:
+    command = (sys.executable, "-I", "-S", "-c", PING_SERVER, str(port))
+    return ProcessSpec(name, command, RedisAnswers(f"redis://127.0.0.1:{port}/0"), after=after)
+
+
+def failing(name: str, code: str, **limits: float) -> ProcessSpec:
+    command = (sys.executable, "-I", "-S", "-c", code)
+    return ProcessSpec(name, command, RedisAnswers("redis://127.0.0.1:1/0"), **limits)  # type: ignore[arg-type]
+
+
+async def test_children_start_in_order_and_end_in_reverse(
+    tmp_path: Path, heard: Heard, free_ports: list[int]
+) -> None:
+    first, second = free_ports[:2]
+    supervisor = Supervisor([server("a", first), server("b", second, after=("a",))], tmp_path, heard.say)
+    async with supervisor.running():
+        await supervisor.started()
+        pids = supervisor.pids
+        order = [line.split(",")[0] for line in heard.lines]
+    assert [line for line in order if "starting" in line] == ["a: starting", "b: starting"]
+    assert order.index("b: starting") > next(i for i, line in enumerate(order) if line.startswith("a: ready"))
+    assert set(pids) == {"a", "b"}
+    assert not any(psutil.pid_exists(pid) for pid in pids.values())
+
+
+async def test_a_child_that_is_killed_is_started_again_and_the_reason_is_said(
+    tmp_path: Path, heard: Heard, free_ports: list[int]
+) -> None:
+    supervisor = Supervisor([server("a", free_ports[0])], tmp_path, heard.say)
+    async with supervisor.running():
+        await supervisor.started()
+        before = supervisor.pids["a"]
+        os.kill(before, signal.SIGKILL)
+        await heard.wait_for("ready after", times=2)
+        assert supervisor.pids["a"] != before
+    assert "a: died (by SIGKILL); starting it again in 0.2 s" in heard.lines
+
+
+async def test_three_deaths_within_a_minute_end_everything_with_the_childs_last_words(
+    tmp_path: Path, heard: Heard, free_ports: list[int]
+) -> None:
+    dying = failing("b", 'print(\'{"level": "ERROR", "event": "no luck today"}\'); raise SystemExit(7)')
+    supervisor = Supervisor([server("a", free_ports[0]), dying], tmp_path, heard.say)
+    with pytest.raises(
+        StartupRefused, match=r"b died 3 times within a minute \(exit code 7: error: no luck today\)"
+    ):
+        async with supervisor.running():
+            await supervisor.started()
+    assert sum("b: died" in line for line in heard.lines) == 2
+    assert not supervisor.pids
+
+
+async def test_a_child_that_refuses_to_start_is_not_started_again(tmp_path: Path, heard: Heard) -> None:
+    line = '{"level": "error", "event": "process ends", "reason": "STARTUP_REFUSED", "why": "no weights: x"}'
+    supervisor = Supervisor([failing("a", f"print({line!r}); raise SystemExit(1)")], tmp_path, heard.say)
+    with pytest.raises(StartupRefused, match=r"^a cannot start: no weights: x$"):
+        async with supervisor.running():
+            await supervisor.started()
+    assert sum("starting" in line for line in heard.lines) == 1
+
+
+async def test_a_child_that_never_gets_ready_is_killed_and_counts_as_dead(
+    tmp_path: Path, heard: Heard
+) -> None:
+    supervisor = Supervisor(
+        [failing("a", "import time; time.sleep(60)", start_limit_s=0.2)], tmp_path, heard.say
+    )
+    with pytest.raises(StartupRefused, match="was not ready within"):
+        async with supervisor.running():
+            await supervisor.started()
+
+
+async def test_stopping_while_children_start_leaves_nothing_behind(tmp_path: Path, heard: Heard) -> None:
+    supervisor = Supervisor([failing("a", "import time; time.sleep(60)")], tmp_path, heard.say)
+    with pytest.raises(Stopped):
+        async with supervisor.running():
+            await heard.wait_for("starting")
+            pids = supervisor.pids
+            supervisor.stop()
+            await supervisor.started()
+    assert pids
+    assert not any(psutil.pid_exists(pid) for pid in pids.values())
+
+
+async def test_a_child_that_ignores_sigterm_is_killed_after_its_grace(tmp_path: Path, heard: Heard) -> None:
+    supervisor = Supervisor([failing("a", STUBBORN, grace_s=0.2)], tmp_path, heard.say)
+    async with supervisor.running():
+        await heard.wait_for("deaf")
+    assert "a: did not end within 0.2 s and was killed" in heard.lines
+
+
+async def test_the_second_wish_kills_without_waiting_for_grace(tmp_path: Path, heard: Heard) -> None:
+    supervisor = Supervisor([failing("a", STUBBORN, grace_s=60.0)], tmp_path, heard.say)
+    async with asyncio.timeout(10), supervisor.running():
+        await heard.wait_for("deaf")
+        asyncio.get_running_loop().call_later(0.1, supervisor.kill)
+    assert not supervisor.pids
+
+
+async def test_an_error_inside_the_block_arrives_as_itself_after_children_are_down(
+    tmp_path: Path, heard: Heard, free_ports: list[int]
+) -> None:
+    supervisor = Supervisor([server("a", free_ports[0])], tmp_path, heard.say)
+    with pytest.raises(KeyError):
+        async with supervisor.running():
+            await supervisor.started()
+            await supervisor.unless_ending(_raise(KeyError("mine")))
+    assert not supervisor.pids
+
+
+async def _raise(error: Exception) -> None:
+    raise error
+
+
+PARENT = """
+import asyncio, sys
+from pathlib import Path
+from services.cli.up.plan import ProcessSpec, RedisAnswers
+from services.cli.up import spawn
+async def main():
+    spec = ProcessSpec("x", (sys.executable, "-I", "-S", "-c", "import time; time.sleep(60)"), RedisAnswers(""))
+    process = await spawn.start(spec)
+    print(process.pid, flush=True)
+    await process.wait()
+asyncio.run(main())
+"""
+
+
+async def test_a_child_dies_when_its_parent_is_killed() -> None:
+    parent = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        PARENT,
+        stdout=asyncio.subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert parent.stdout
+    child = psutil.Process(int(await parent.stdout.readline()))
+    parent.kill()
+    await parent.wait()
+    await asyncio.to_thread(psutil.wait_procs, [child], timeout=5)
+    assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
+
+
+async def test_the_resident_leash_kills_its_command_when_the_pipe_closes() -> None:
+    from services.cli.up import leash
+
+    code = (
+        f"import runpy, sys; leash = runpy.run_path({leash.__file__!r})\n"
+        "sleeper = 'import time; print(1, flush=True); time.sleep(60)'\n"
+        "sys.exit(leash['stay']([sys.executable, '-I', '-S', '-c', sleeper]))"
+    )
+    keeper = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", code, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+    )
+    assert keeper.stdin and keeper.stdout
+    await keeper.stdout.readline()
+    keeper.stdin.close()
+    assert await keeper.wait() == 128 + signal.SIGKILL
