@@ -76,7 +76,8 @@ class TaskServiceServicer(object):
     def SubmitTasks(self, request, context):
         """Accepts tasks durably: an item is answered with a task only after the log acknowledged it. Errors of one item
         stay with it. The call fails with INVALID_ARGUMENT (no tasks, or more than 1000), and, when nothing could be
-        accepted for a fault of the servers, with UNAVAILABLE or RESOURCE_EXHAUSTED and RetryInfo.
+        accepted for a fault of the servers, with UNAVAILABLE or RESOURCE_EXHAUSTED and RetryInfo. An item answered
+        UNAVAILABLE may still run: retry with the same idempotency key, which makes it the same task.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -98,7 +99,9 @@ class TaskServiceServicer(object):
 
     def WatchTasks(self, request, context):
         """Streams the present state of tasks and then each change, in batches. Ends when every named task is terminal;
-        a watch by selector or of everything ends with the call. NOT_FOUND when a named task does not exist.
+        a watch by selector or of everything begins with an empty batch, from which on nothing is missed, and ends with
+        the call, or with UNAVAILABLE when changes may have been lost: begin again then. NOT_FOUND when a named task does
+        not exist. RESOURCE_EXHAUSTED when more than 20,000 updates wait to be read.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -32,7 +32,8 @@ class TaskServiceStub:
     SubmitTasks: grpc.UnaryUnaryMultiCallable[forebay.tasks.v1.task_service_pb2.SubmitTasksRequest, forebay.tasks.v1.task_service_pb2.SubmitTasksResponse]
     """Accepts tasks durably: an item is answered with a task only after the log acknowledged it. Errors of one item
     stay with it. The call fails with INVALID_ARGUMENT (no tasks, or more than 1000), and, when nothing could be
-    accepted for a fault of the servers, with UNAVAILABLE or RESOURCE_EXHAUSTED and RetryInfo.
+    accepted for a fault of the servers, with UNAVAILABLE or RESOURCE_EXHAUSTED and RetryInfo. An item answered
+    UNAVAILABLE may still run: retry with the same idempotency key, which makes it the same task.
     """
     GetTask: grpc.UnaryUnaryMultiCallable[forebay.tasks.v1.task_service_pb2.GetTaskRequest, forebay.tasks.v1.task_service_pb2.GetTaskResponse]
     """Returns one task. NOT_FOUND; INVALID_ARGUMENT for an id that cannot be one."""
@@ -40,7 +41,9 @@ class TaskServiceStub:
     """Lists the caller's tasks, newest first. INVALID_ARGUMENT for a page token of another request."""
     WatchTasks: grpc.UnaryStreamMultiCallable[forebay.tasks.v1.task_service_pb2.WatchTasksRequest, forebay.tasks.v1.task_service_pb2.WatchTasksResponse]
     """Streams the present state of tasks and then each change, in batches. Ends when every named task is terminal;
-    a watch by selector or of everything ends with the call. NOT_FOUND when a named task does not exist.
+    a watch by selector or of everything begins with an empty batch, from which on nothing is missed, and ends with
+    the call, or with UNAVAILABLE when changes may have been lost: begin again then. NOT_FOUND when a named task does
+    not exist. RESOURCE_EXHAUSTED when more than 20,000 updates wait to be read.
     """
     StreamOutput: grpc.UnaryStreamMultiCallable[forebay.tasks.v1.task_service_pb2.StreamOutputRequest, forebay.tasks.v1.task_service_pb2.StreamOutputResponse]
     """Streams what a generation writes, from any point within retention, until its end. NOT_FOUND; OUT_OF_RANGE when
@@ -59,7 +62,8 @@ class TaskServiceAsyncStub(TaskServiceStub):
     SubmitTasks: grpc.aio.UnaryUnaryMultiCallable[forebay.tasks.v1.task_service_pb2.SubmitTasksRequest, forebay.tasks.v1.task_service_pb2.SubmitTasksResponse]  # type: ignore[assignment]
     """Accepts tasks durably: an item is answered with a task only after the log acknowledged it. Errors of one item
     stay with it. The call fails with INVALID_ARGUMENT (no tasks, or more than 1000), and, when nothing could be
-    accepted for a fault of the servers, with UNAVAILABLE or RESOURCE_EXHAUSTED and RetryInfo.
+    accepted for a fault of the servers, with UNAVAILABLE or RESOURCE_EXHAUSTED and RetryInfo. An item answered
+    UNAVAILABLE may still run: retry with the same idempotency key, which makes it the same task.
     """
     GetTask: grpc.aio.UnaryUnaryMultiCallable[forebay.tasks.v1.task_service_pb2.GetTaskRequest, forebay.tasks.v1.task_service_pb2.GetTaskResponse]  # type: ignore[assignment]
     """Returns one task. NOT_FOUND; INVALID_ARGUMENT for an id that cannot be one."""
@@ -67,7 +71,9 @@ class TaskServiceAsyncStub(TaskServiceStub):
     """Lists the caller's tasks, newest first. INVALID_ARGUMENT for a page token of another request."""
     WatchTasks: grpc.aio.UnaryStreamMultiCallable[forebay.tasks.v1.task_service_pb2.WatchTasksRequest, forebay.tasks.v1.task_service_pb2.WatchTasksResponse]  # type: ignore[assignment]
     """Streams the present state of tasks and then each change, in batches. Ends when every named task is terminal;
-    a watch by selector or of everything ends with the call. NOT_FOUND when a named task does not exist.
+    a watch by selector or of everything begins with an empty batch, from which on nothing is missed, and ends with
+    the call, or with UNAVAILABLE when changes may have been lost: begin again then. NOT_FOUND when a named task does
+    not exist. RESOURCE_EXHAUSTED when more than 20,000 updates wait to be read.
     """
     StreamOutput: grpc.aio.UnaryStreamMultiCallable[forebay.tasks.v1.task_service_pb2.StreamOutputRequest, forebay.tasks.v1.task_service_pb2.StreamOutputResponse]  # type: ignore[assignment]
     """Streams what a generation writes, from any point within retention, until its end. NOT_FOUND; OUT_OF_RANGE when
@@ -89,7 +95,8 @@ class TaskServiceServicer(metaclass=abc.ABCMeta):
     ) -> typing.Union[forebay.tasks.v1.task_service_pb2.SubmitTasksResponse, collections.abc.Awaitable[forebay.tasks.v1.task_service_pb2.SubmitTasksResponse]]:
         """Accepts tasks durably: an item is answered with a task only after the log acknowledged it. Errors of one item
         stay with it. The call fails with INVALID_ARGUMENT (no tasks, or more than 1000), and, when nothing could be
-        accepted for a fault of the servers, with UNAVAILABLE or RESOURCE_EXHAUSTED and RetryInfo.
+        accepted for a fault of the servers, with UNAVAILABLE or RESOURCE_EXHAUSTED and RetryInfo. An item answered
+        UNAVAILABLE may still run: retry with the same idempotency key, which makes it the same task.
         """
 
     @abc.abstractmethod
@@ -115,7 +122,9 @@ class TaskServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[collections.abc.Iterator[forebay.tasks.v1.task_service_pb2.WatchTasksResponse], collections.abc.AsyncIterator[forebay.tasks.v1.task_service_pb2.WatchTasksResponse]]:
         """Streams the present state of tasks and then each change, in batches. Ends when every named task is terminal;
-        a watch by selector or of everything ends with the call. NOT_FOUND when a named task does not exist.
+        a watch by selector or of everything begins with an empty batch, from which on nothing is missed, and ends with
+        the call, or with UNAVAILABLE when changes may have been lost: begin again then. NOT_FOUND when a named task does
+        not exist. RESOURCE_EXHAUSTED when more than 20,000 updates wait to be read.
         """
 
     @abc.abstractmethod

@@ -1,0 +1,31 @@
+"""Entry point: `python -m services.gateway`."""
+
+import asyncio
+import os
+import sys
+
+from observability import logs
+from services import settings
+from services.connections import BrokerSettings, QueueSettings, RedisSettings, TelemetrySettings
+from services.gateway.app import build
+from services.gateway.settings import GatewaySettings
+from services.lifecycle import run_service
+
+
+async def main(stop: asyncio.Event) -> None:
+    """Read the settings, serve until `stop`, drain."""
+    environ = os.environ
+    telemetry = settings.load(TelemetrySettings, section="telemetry", file=None, environ=environ)
+    logs.configure("gateway", level=telemetry.log_level)
+    async with build(
+        settings.load(GatewaySettings, section="gateway", file=None, environ=environ),
+        redis=settings.load(RedisSettings, section="redis", file=None, environ=environ),
+        broker=settings.load(BrokerSettings, section="broker", file=None, environ=environ),
+        queues=settings.load(QueueSettings, section="queues", file=None, environ=environ),
+        telemetry=telemetry,
+    ):
+        await stop.wait()
+
+
+if __name__ == "__main__":
+    sys.exit(run_service("gateway", main))

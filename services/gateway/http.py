@@ -1,0 +1,51 @@
+"""The gateway's HTTP door: /metrics for Prometheus, /healthz (alive) and /readyz (takes calls) for probes."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry
+
+from observability.metrics import page
+from scheduler.errors import StartupRefused
+
+
+def application(registry: CollectorRegistry, ready: Callable[[], bool]) -> web.Application:
+    """Return the routes."""
+
+    async def metrics(_: web.Request) -> web.Response:
+        body, content_type = page(registry)
+        return web.Response(body=body, headers={"Content-Type": content_type})
+
+    async def healthz(_: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def readyz(_: web.Request) -> web.Response:
+        return web.Response(text="ready\n") if ready() else web.Response(text="not ready\n", status=503)
+
+    app = web.Application()
+    app.router.add_get("/metrics", metrics)
+    app.router.add_get("/healthz", healthz)
+    app.router.add_get("/readyz", readyz)
+    return app
+
+
+@asynccontextmanager
+async def http_server(listen: str, app: web.Application, *, grace_s: float) -> AsyncIterator[str]:
+    """Serve on `host:port` (port 0: any free one) while the block lasts; yields the real host:port.
+
+    Raises StartupRefused when the address cannot be had.
+    """
+    host, _, port = listen.rpartition(":")
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=grace_s)
+    await runner.setup()
+    try:
+        try:
+            await web.TCPSite(runner, host, int(port)).start()
+        except (OSError, ValueError):
+            raise StartupRefused(
+                f"cannot listen on {listen}: the port is taken or the address is not of this machine"
+            ) from None
+        yield f"{host}:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()

@@ -1,0 +1,27 @@
+"""Section `gateway`: the settings of this process alone. Those of several services are in `services/connections.py`."""
+
+from dataclasses import dataclass
+
+from services.settings import ranged
+
+
+@dataclass(frozen=True, slots=True)
+class GatewaySettings:
+    """What a gateway can be told."""
+
+    listen: str = "127.0.0.1:7070"
+    """host:port of gRPC; port 0 takes a free one."""
+    http_listen: str = "127.0.0.1:7080"
+    """host:port of HTTP; port 0 takes a free one."""
+    tenant: str = "default"
+    """The tenant of every caller."""
+    secret: str = ""
+    """Keys fingerprints and page tokens. The same for all gateways of a system."""
+    max_calls_in_flight: int = ranged(256, minimum=1)
+    """Submit calls that are accepted at once; more are refused with a retry hint."""
+    max_bytes_in_flight: int = ranged(256 * 1024 * 1024, minimum=1024)
+    """Bytes of tasks that are accepted at once."""
+    default_deadline_s: float = ranged(30.0, minimum=0.1)
+    """Deadline of calls that bring none, in seconds."""
+    grace_s: float = ranged(10.0, minimum=0.0)
+    """How long calls in flight may go on after a request to stop, in seconds."""

@@ -1,0 +1,114 @@
+from hashlib import sha256
+
+import pytest
+
+from forebay.tasks.v1 import envelope_pb2, inputs_pb2, task_pb2
+from scheduler.errors import InvalidInput
+from scheduler.states import Level, TaskState
+from services.gateway import convert
+from services.gateway.fingerprint import Fingerprints
+
+SPEC = task_pb2.TaskSpec(model="m", generate=inputs_pb2.GenerateInput(prompt="p"))
+
+
+def seal(prompt: str) -> bytes:
+    spec = task_pb2.TaskSpec(model="m", generate=inputs_pb2.GenerateInput(prompt=prompt))
+    return convert.seal(
+        "07-x",
+        "t",
+        spec,
+        spec.SerializeToString(),
+        pool="default",
+        level=Level.HIGH,
+        create_time_ms=5,
+        deadline_ms=6,
+        max_attempts=3,
+        traceparent="00-a",
+    )
+
+
+def test_states_and_levels_have_the_numbers_of_the_contract() -> None:
+    for state in TaskState:
+        assert task_pb2.TaskState.Name(task_pb2.TaskState.ValueType(state)) == f"TASK_STATE_{state.name}"
+    for level in Level:
+        assert task_pb2.Priority.Name(task_pb2.Priority.ValueType(level)) == f"PRIORITY_{level.name}"
+    assert convert.LEVELS[0] is Level.NORMAL
+    assert all(convert.LEVELS[level] is level for level in Level)
+
+
+def test_an_envelope_carries_its_spec_and_the_digest_of_it() -> None:
+    envelope = envelope_pb2.Envelope.FromString(seal("hello"))
+    assert envelope.sha256 == sha256(envelope.spec).digest()
+    assert task_pb2.TaskSpec.FromString(envelope.spec).generate.prompt == "hello"
+    assert (envelope.pool, envelope.priority, envelope.deadline_ms) == ("default", task_pb2.PRIORITY_HIGH, 6)
+
+
+@pytest.mark.parametrize("size", [0, 1, 60, 127, 128, 16_000, 16_384, 300_000])
+@pytest.mark.parametrize("publication", [1, 127, 128, 70_000])
+def test_frames_joined_together_are_a_bundle(size: int, publication: int) -> None:
+    envelopes = [seal("x" * size), seal("y")]
+    joined = b"".join(convert.frame(envelope, publication) for envelope in envelopes)
+    expected = envelope_pb2.Bundle()
+    for envelope in envelopes:
+        expected.publications.add(
+            envelope=envelope_pb2.Envelope.FromString(envelope), publication=publication
+        )
+    assert envelope_pb2.Bundle.FromString(joined) == expected
+    assert joined == expected.SerializeToString()
+
+
+def test_a_deadline_is_rounded_down_and_never_to_none() -> None:
+    spec = task_pb2.TaskSpec()
+    assert convert.deadline_ms_of(spec) == 0
+    spec.deadline.seconds, spec.deadline.nanos = 2, 1_999_999
+    assert convert.deadline_ms_of(spec) == 2001
+    spec.deadline.seconds, spec.deadline.nanos = 0, 1
+    assert convert.deadline_ms_of(spec) == 1
+
+
+def test_a_fingerprint_ignores_the_key_and_nothing_else() -> None:
+    fingerprints = Fingerprints(b"secret")
+    keyed = task_pb2.TaskSpec.FromString(SPEC.SerializeToString())
+    keyed.idempotency_key = "k"
+    assert fingerprints.of("t", keyed) == fingerprints.of("t", SPEC)
+    other = task_pb2.TaskSpec.FromString(SPEC.SerializeToString())
+    other.generate.seed = 1
+    assert fingerprints.of("t", other) != fingerprints.of("t", SPEC)
+    assert fingerprints.of("u", SPEC) != fingerprints.of("t", SPEC)
+    assert Fingerprints(b"else").of("t", SPEC) != fingerprints.of("t", SPEC)
+
+
+def test_a_fingerprint_does_not_depend_on_the_order_of_labels() -> None:
+    one, two = task_pb2.TaskSpec(), task_pb2.TaskSpec()
+    for number in range(20):
+        one.labels[str(number)] = "x"
+        two.labels[str(19 - number)] = "x"
+    assert Fingerprints(b"").of("t", one) == Fingerprints(b"").of("t", two)
+
+
+@pytest.mark.parametrize("token", ["x", "====", "é", "A" * 40])
+def test_a_token_that_is_not_ours_is_invalid(token: str) -> None:
+    from forebay.tasks.v1 import task_service_pb2
+    from services.gateway.page_token import PageTokens
+
+    tokens = PageTokens(Fingerprints(b"s"))
+    with pytest.raises(InvalidInput):
+        tokens.read("t", task_service_pb2.TaskFilter(), token)
+
+
+def test_a_token_is_good_for_its_tenant_and_filter_only() -> None:
+    from forebay.tasks.v1 import task_service_pb2
+    from services.gateway.page_token import PageTokens
+
+    tokens, task_id = PageTokens(Fingerprints(b"s")), "07-01kaj5x3c9f0e8q4v2m7t1b6zd"
+    wanted = task_service_pb2.TaskFilter(labels={"a": "b", "c": "d"})
+    token = tokens.make("t", wanted, task_id)
+    assert tokens.read("t", wanted, token) == task_id
+    assert tokens.read("t", wanted, "") == ""
+    for tenant, other in (("u", wanted), ("t", task_service_pb2.TaskFilter())):
+        with pytest.raises(InvalidInput):
+            tokens.read(tenant, other, token)
+    for index in range(len(token)):
+        flipped = token[:index] + ("A" if token[index] != "A" else "B") + token[index + 1 :]
+        with pytest.raises(InvalidInput):
+            tokens.read("t", wanted, flipped)

@@ -1,0 +1,89 @@
+import pytest
+from google.rpc import code_pb2, error_details_pb2
+
+from scheduler import errors
+from scheduler.errors import FieldFault, ForebayError
+from services import status
+
+EXAMPLES: list[ForebayError] = [
+    errors.InvalidInput([FieldFault("a.b", "is wrong"), FieldFault("", "all is wrong")]),
+    errors.TaskNotFound("07-x"),
+    errors.KeyConflict("07-x"),
+    errors.OutputGone(3, 9),
+    errors.Overloaded("too much", 0.5),
+    errors.ServerUnavailable("away"),
+    errors.LogUnavailable("away", 2.0),
+    errors.RecordsUnavailable("away"),
+    errors.ShuttingDown("going"),
+    errors.TaskFailure("failed"),
+    errors.ModelFailed("failed"),
+    errors.RunnerLost("lost"),
+    errors.TaskCancelled("cancelled"),
+    errors.DeadlinePassed("late"),
+    errors.EnvelopeDamaged("damaged"),
+    errors.ModelUnusable("broken"),
+    errors.RuntimeMissing("none"),
+    errors.ImportRefused("refused"),
+    errors.StartupRefused("refused"),
+]
+
+
+def tree(root: type[ForebayError]) -> set[type[ForebayError]]:
+    return {root}.union(
+        *(tree(child) for child in root.__subclasses__() if child.__module__ == errors.__name__)
+    )
+
+
+def test_every_error_of_the_tree_has_a_row_of_its_own() -> None:
+    assert set(status.TABLE) == tree(ForebayError)
+    assert {type(example) for example in EXAMPLES} == tree(ForebayError) - {ForebayError}
+
+
+def test_reasons_are_stable_words_and_none_is_used_twice() -> None:
+    reasons = [error.reason for error in status.TABLE]
+    assert len(set(reasons)) == len(reasons)
+    assert all(reason == reason.upper() and " " not in reason for reason in reasons)
+
+
+@pytest.mark.parametrize("error", EXAMPLES, ids=lambda error: type(error).__name__)
+def test_every_status_has_its_reason_first_and_an_http_code(error: ForebayError) -> None:
+    made = status.to_status(error)
+    info = error_details_pb2.ErrorInfo()
+    assert made.details[0].Unpack(info)
+    assert (info.domain, info.reason) == ("forebay", error.reason)
+    assert made.code == status.grpc_code(error) != code_pb2.OK
+    assert made.message == str(error)
+    assert 400 <= status.http_code(error) <= 599
+
+
+def test_faults_of_fields_are_a_bad_request() -> None:
+    detail = error_details_pb2.BadRequest()
+    assert status.to_status(EXAMPLES[0]).details[1].Unpack(detail)
+    assert [(v.field, v.description) for v in detail.field_violations] == [
+        ("a.b", "is wrong"),
+        ("", "all is wrong"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "error", [e for e in EXAMPLES if hasattr(e, "retry_after_s")], ids=lambda e: e.reason
+)
+def test_what_can_succeed_later_says_when_to_try_again(error: ForebayError) -> None:
+    detail = error_details_pb2.RetryInfo()
+    assert status.to_status(error).details[1].Unpack(detail)
+    assert detail.retry_delay.ToNanoseconds() == int(error.retry_after_s * 1e9)  # type: ignore[attr-defined]
+
+
+def test_an_error_that_is_new_is_treated_as_its_parent() -> None:
+    class Novel(errors.LogUnavailable):
+        reason = "NOVEL"
+
+    assert status.grpc_code(Novel("x")) == code_pb2.UNAVAILABLE
+
+
+def test_an_internal_status_says_nothing_but_its_request_id() -> None:
+    made = status.internal("abc")
+    request = error_details_pb2.RequestInfo()
+    assert made.details[1].Unpack(request)
+    assert request.request_id == "abc"
+    assert "abc" in made.message
