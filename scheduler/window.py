@@ -6,7 +6,7 @@ than `per_lane` waiting tasks, so a backlog of any length costs the scheduler th
 """
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -61,6 +61,21 @@ class Window(Generic[EnvelopeT, BundleT]):
             queue = queues[task.model] = deque()
         queue.append(task)
         self._waiting[task.lane] = self._waiting.get(task.lane, 0) + 1
+
+    def extend(self, lane: Lane, tasks: Iterable[WaitingTask[EnvelopeT, BundleT]]) -> None:
+        """Let the tasks of one bundle wait: `add` for each, with what they share looked up once."""
+        queues = self._queues[lane.level]
+        idle = not queues
+        count = 0
+        for task in tasks:
+            queue = queues.get(task.model)
+            if queue is None:
+                queue = queues[task.model] = deque()
+            queue.append(task)
+            count += 1
+        if idle and count:
+            self._levels.arrive(lane.level)
+        self._waiting[lane] = self._waiting.get(lane, 0) + count
 
     def take(self, credits: Mapping[str, int], limit: int) -> list[WaitingTask[EnvelopeT, BundleT]]:
         """Remove and return up to `limit` tasks, next first, at most `credits[model]` of each model."""

@@ -5,14 +5,12 @@ kept for those that do not follow. A call that fails with RecordsUnavailable may
 """
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from scheduler.states import TaskState
 
 
-@dataclass(frozen=True, slots=True)
-class TaskChange:
+class TaskChange(NamedTuple):
     """A task entered a state, or, with `output`, its stream grew."""
 
     id: str

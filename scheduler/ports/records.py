@@ -4,18 +4,19 @@ Every method takes a batch, groups it by the partition in each task's id, and is
 raises RecordsUnavailable when the store does not answer in time; the outcome is unknown then, and calling again
 with the same arguments is harmless. Cancelling a call leaves its outcome unknown as well. Each change of state is
 told to followers in the same step (ports/events.py). Stamps are milliseconds of the store's own clock.
+
+The shapes are named tuples: they are made for every task on every hop, and a tuple is made three times as fast as a
+frozen dataclass.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import IntEnum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from scheduler.states import Level, TaskState
 
 
-@dataclass(frozen=True, slots=True)
-class NewTask:
+class NewTask(NamedTuple):
     """A task that passed validation, ready to be recorded as QUEUED with publication 1 and attempt 0."""
 
     id: str
@@ -43,8 +44,7 @@ class Admitted(IntEnum):
     """Its key is known with another fingerprint: `Admission.task_id` names the other task."""
 
 
-@dataclass(frozen=True, slots=True)
-class Admission:
+class Admission(NamedTuple):
     """Answer for one NewTask, in the order of the batch. Times and state are those of the task named."""
 
     verdict: Admitted
@@ -54,8 +54,7 @@ class Admission:
     create_time_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class PublishTicket:
+class PublishTicket(NamedTuple):
     """Reminder, kept by the store, that publications are on their way to the log; one per partition and batch."""
 
     partition: int
@@ -63,8 +62,7 @@ class PublishTicket:
     """Opaque; names the ids and publication numbers."""
 
 
-@dataclass(frozen=True, slots=True)
-class Republication:
+class Republication(NamedTuple):
     """A QUEUED task that must be put on the log with this number."""
 
     id: str
@@ -84,8 +82,7 @@ class Lease(IntEnum):
     """Its deadline has passed: it was made EXPIRED by this call."""
 
 
-@dataclass(frozen=True, slots=True)
-class LeaseReply:
+class LeaseReply(NamedTuple):
     """Answer for one request to lease, in the order of the batch."""
 
     verdict: Lease
@@ -95,16 +92,14 @@ class LeaseReply:
     """When it was granted."""
 
 
-@dataclass(frozen=True, slots=True)
-class Hold:
+class Hold(NamedTuple):
     """A claim to execute a task: its id and the attempt that is the fencing token."""
 
     id: str
     attempt: int
 
 
-@dataclass(frozen=True, slots=True)
-class Ending:
+class Ending(NamedTuple):
     """What an attempt came to."""
 
     id: str
@@ -131,8 +126,7 @@ class Written(IntEnum):
     """The task is terminal, gone, or belongs to another attempt: nothing was written."""
 
 
-@dataclass(frozen=True, slots=True)
-class OutputChunk:
+class OutputChunk(NamedTuple):
     """Output of a running attempt, for the task's stream."""
 
     id: str
@@ -144,8 +138,7 @@ class OutputChunk:
     call writes nothing twice; -1, not known, is for the first chunk of a later attempt, which voids earlier text."""
 
 
-@dataclass(frozen=True, slots=True)
-class HistoryEntry:
+class HistoryEntry(NamedTuple):
     """One step in a task's history."""
 
     time_ms: int
@@ -153,8 +146,7 @@ class HistoryEntry:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """A task as the store has it. Times are 0 where they have not come."""
 
     id: str
@@ -183,8 +175,7 @@ class Cancelled(IntEnum):
     """There is no such task of this tenant."""
 
 
-@dataclass(frozen=True, slots=True)
-class QueueCount:
+class QueueCount(NamedTuple):
     """How many tasks of a queue wait and run, exactly, by the records."""
 
     pool: str

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ import grpc
 from forebay.dispatch.v1.dispatch_service_pb2 import AttachRequest, AttachResponse, Settled
 from forebay.dispatch.v1.dispatch_service_pb2_grpc import DispatchServiceServicer
 from scheduler.errors import InvalidInput, ServerUnavailable, ShuttingDown
+from scheduler.lanes import Lane
 from scheduler.ports.records import Hold
 from scheduler.service.entry import Waiting
 from scheduler.service.rates import Rates
@@ -93,6 +95,7 @@ class DispatchServicer(DispatchServiceServicer):
         """Settle messages of tasks that need nothing any more; put handed-back ones on the log again first."""
         ended: list[Waiting] = []
         returned: list[tuple[Waiting, Hold]] = []
+        terminal: Counter[Lane] = Counter()
         for item in settled:
             found = self._roster.find(item.id, item.attempt)
             if found is None:
@@ -105,7 +108,9 @@ class DispatchServicer(DispatchServiceServicer):
             else:
                 ended.append(running.task)
                 if item.fate == Settled.FATE_TERMINAL:
-                    self._rates.ended(running.task.lane.pool, running.task.lane.level)
+                    terminal[running.task.lane] += 1
+        for lane, count in terminal.items():
+            self._rates.ended(lane.pool, lane.level, count)
         self._settlement.settle(ended)
         if returned:
             await self._give_back(returned)

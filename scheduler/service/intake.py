@@ -13,6 +13,7 @@ from scheduler.ports.clock import Clock
 from scheduler.ports.log import Delivery, LogConsumer, LogPublisher
 from scheduler.service.entry import PoolWindow, Waiting
 from scheduler.service.settlement import Settlement
+from scheduler.window import WaitingTask
 
 log = logging.getLogger(__name__)
 
@@ -66,20 +67,22 @@ class Intake:
         now_ns = self._clock.now_ms() * 1_000_000
         bundle = self._settlement.opened(delivery, len(publications))
         lane = delivery.lane
+        tasks: list[Waiting] = []
         for publication in publications:
             envelope = publication.envelope
-            self._window.add(
-                Waiting(
-                    id=envelope.id,
-                    publication=publication.publication,
-                    model=envelope.model,
-                    lane=lane,
-                    create_time_ms=envelope.create_time_ms,
-                    envelope=envelope,
-                    bundle=bundle,
-                    received_ns=now_ns,
+            tasks.append(
+                WaitingTask(
+                    envelope.id,
+                    publication.publication,
+                    envelope.model,
+                    lane,
+                    envelope.create_time_ms,
+                    envelope,
+                    bundle,
+                    now_ns,
                 )
             )
+        self._window.extend(lane, tasks)
         self._arrived.set()
 
     async def _set_aside(self, delivery: Delivery, fault: str) -> None:

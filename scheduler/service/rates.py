@@ -15,14 +15,14 @@ class Rates:
         self._clock = clock
         self._slots: dict[tuple[str, Level], deque[list[int]]] = {}
 
-    def ended(self, pool: str, level: Level) -> None:
-        """Count one."""
+    def ended(self, pool: str, level: Level, count: int) -> None:
+        """Count a batch."""
         second = int(self._clock.monotonic())
         slots = self._slots.setdefault((pool, level), deque(maxlen=WINDOW_S))
         if slots and slots[-1][0] == second:
-            slots[-1][1] += 1
+            slots[-1][1] += count
         else:
-            slots.append([second, 1])
+            slots.append([second, count])
 
     def per_second(self, pool: str, level: Level) -> float:
         """Return the mean over the last ten seconds."""

@@ -95,6 +95,15 @@ def test_a_full_lane_has_no_room_until_tasks_leave_and_other_lanes_keep_theirs()
     assert w.has_room(first)
 
 
+def test_a_bundle_enters_as_its_tasks_would_one_by_one() -> None:
+    w = window(per_lane=3)
+    lane = Lane("default", Level.NORMAL, 0)
+    w.extend(lane, [task("a"), task("x", model="other"), task("b")])
+    assert not w.has_room(lane)
+    assert ids(w.take({"m": 9}, 9)) == ["a", "b"]
+    assert ids(w.take({"other": 9}, 9)) == ["x"]
+
+
 def test_depths_and_oldest_ages_are_told_by_level() -> None:
     w = window()
     w.add(task("a", Level.LOW, at=7))

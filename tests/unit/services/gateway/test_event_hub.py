@@ -1,6 +1,5 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import replace
 
 import pytest
 
@@ -240,7 +239,7 @@ def test_a_state_that_was_passed_is_not_sent_after_a_newer_one() -> None:
     offer(one, record(1, TaskState.RUNNING))
     assert [task.state for task in one.take()] == [task_pb2.TASK_STATE_SUCCEEDED]
     assert one.finished
-    offer(one, replace(record(1, TaskState.RUNNING), publication=1))
+    offer(one, record(1, TaskState.RUNNING)._replace(publication=1))
     assert one.take() == []
 
 
