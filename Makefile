@@ -61,8 +61,8 @@ demo: $(STAMP) ## Start everything, run the demo with a real model, stop everyth
 	@$(BIN)/forebay demo
 
 .PHONY: up
-up: $(STAMP) ## Start everything and stay in the foreground until Ctrl-C
-	@$(BIN)/forebay up
+up: $(STAMP) ## Start everything with the demo's model and stay in the foreground until Ctrl-C
+	@$(BIN)/forebay up --demo-model
 
 # --- tests and measurements ------------------------------------------------------------------------------------------
 

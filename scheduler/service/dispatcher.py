@@ -86,6 +86,7 @@ class Dispatcher:
         """Lease a batch for one runner and send it what was granted."""
         wanted = [(task.id, task.publication) for task in tasks]
         leasing_ns = self._clock.now_ms() * 1_000_000
+        began_s = self._clock.monotonic()
         try:
             replies = await self._leases.lease(wanted, stream.id, self._lease_ms)
         except RecordsUnavailable:
@@ -115,17 +116,21 @@ class Dispatcher:
         for level, count in Counter(task.lane.level for task in expired).items():
             self._metrics.finished("expired", level.label, count)
         if granted:
-            await self._assign(stream, granted, leasing_ns)
+            lease_ns = int((self._clock.monotonic() - began_s) * 1e9)
+            await self._assign(stream, granted, leasing_ns, leasing_ns + lease_ns)
 
     async def _assign(
-        self, stream: RunnerStream, granted: Sequence[tuple[Waiting, LeaseReply]], leasing_ns: int
+        self,
+        stream: RunnerStream,
+        granted: Sequence[tuple[Waiting, LeaseReply]],
+        leasing_ns: int,
+        leased_ns: int,
     ) -> None:
         if not stream.attached:
             await self._take_back(granted)
             return
         message = AttachResponse()
         traced = tracing.enabled()
-        leased_ns = self._clock.now_ms() * 1_000_000
         waits_s: dict[Level, list[float]] = {}
         for task, reply in granted:
             stream.holds[task.id] = Running(task, reply.attempt)

@@ -10,15 +10,19 @@ import click
 
 from forebay.client import AsyncClient, GenerateResult, TaskHandle, TaskInfo, task_spec
 from forebay.tasks.v1.task_pb2 import TaskSpec
+from observability import tracing
 from services.cli import render
 from services.cli.commands import queues
+from services.cli.demo_trace import TraceTap, draw
 from services.cli.exits import CommandFailed
 
-LOW: Final = 32
+LOW: Final = 24
 LIMIT_S: Final = 300.0
 """Longest time for all answers."""
 DEADLINE: Final = timedelta(minutes=5)
 PROGRESS_S: Final = 2.0
+TRACE_S: Final = 10.0
+"""Longest wait for the spans of all services; they send them in batches, every second or so."""
 ANSWER_WIDTH: Final = 64
 _NEVER: Final = datetime.max.replace(tzinfo=UTC)
 
@@ -45,22 +49,27 @@ class Scene:
         self._begun_s = begun_s
         self._say = say
 
-    async def play(self) -> None:
-        """Submit, stream, wait, show. Raises CommandFailed when an answer is missing, and errors of the client."""
+    async def play(self, tap: TraceTap, flush: Callable[[], None]) -> None:
+        """Submit, stream, wait, show; `tap` collects the spans, `flush` sends those of this process to it.
+
+        Raises CommandFailed when an answer is missing, and errors of the client.
+        """
         async with AsyncClient(self._address) as client:
             self._title(
                 f"{LOW} LOW tasks first, then 4 NORMAL, 3 HIGH and 1 CRITICAL: the queue must sort them out"
             )
             low = [
-                self._spec(f"Write a short story about {_TOWNS[n % 8]}, part {n + 1}.", "low", 48)
+                self._spec(f"Write a short story about {_TOWNS[n % 8]}, part {n + 1}.", "low", 32)
                 for n in range(LOW)
             ]
             later = [
                 *(self._spec(text, "normal", 32) for text in _NORMAL),
                 *(self._spec(text, "high", 24) for text in _HIGH),
-                self._spec(_CRITICAL, "critical", 64),
             ]
             handles = [*await client.submit_many(low), *await client.submit_many(later)]
+            with tracing.span("forebay demo asks") as asking:
+                handles += await client.submit_many([self._spec(_CRITICAL, "critical", 64)])
+                trace_id = asking.traceparent.split("-")[1]
             self._say(
                 f"{len(handles)} tasks accepted: each is in the log and survives the death of any process\n"
             )
@@ -73,6 +82,7 @@ class Scene:
             self._title("All answers, in the order in which they started")
             self._show_answers(tasks)
             self._show_levels(tasks)
+            await self._show_trace(tap, flush, trace_id)
             self._say_where_to_look(tasks[0].id)
 
     def _spec(self, text: str, priority: str, max_tokens: int) -> TaskSpec:
@@ -159,11 +169,20 @@ class Scene:
         )
         render.table(("level", "submitted as number", "started as number", ">longest wait"), rows, empty="")
 
+    async def _show_trace(self, tap: TraceTap, flush: Callable[[], None], trace_id: str) -> None:
+        await asyncio.to_thread(flush)
+        self._title(f"One trace from door to door: the CRITICAL task, trace {trace_id}")
+        for line in draw(await tap.whole(trace_id, TRACE_S)):
+            self._say(f"  {line}")
+
     def _say_where_to_look(self, task_id: str) -> None:
         self._title("Where to look next")
-        self._say(f"  forebay up --model {self._model}=~/.cache/forebay/models/{self._model}")
+        self._say("  forebay up --demo-model      the same platform, until Ctrl-C; in another terminal:")
         self._say(f"  forebay submit --model {self._model} --chat 'Why is the sky blue?' --stream")
         self._say(f"  forebay queues --watch      forebay ls      forebay get {task_id}      forebay doctor")
+        self._say(
+            "  forebay up --otlp-endpoint http://127.0.0.1:4317      traces like the one above, in Jaeger"
+        )
         self._say(
             "  README.md names the eight files that follow one request; docs/architecture.md has the map"
         )

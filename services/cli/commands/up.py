@@ -39,6 +39,11 @@ from services.cli.version import version
     help="Folder whose model folders and .onnx files are all served.",
 )
 @click.option(
+    "--demo-model",
+    is_flag=True,
+    help="Serve SmolLM2-135M-Instruct as smollm2; the first time it is fetched (93 MB) and converted.",
+)
+@click.option(
     "--broker",
     metavar="URL",
     default="",
@@ -64,6 +69,7 @@ def up(
     http_port: int | None,
     models: tuple[str, ...],
     model_repository: Path | None,
+    demo_model: bool,
     broker: str,
     broker_admin: str,
     redis: str,
@@ -73,6 +79,11 @@ def up(
 
     The first Ctrl-C lets running work end, the second kills. Nothing is left running either way.
     """  # fmt: skip
+    if demo_model:
+        from services.cli.demo_model import CACHE, MODEL, bring_model
+        from services.cli.up.terminal import Terminal
+
+        models = (*models, f"{MODEL}={bring_model(CACHE.expanduser(), Terminal().say)}")
     flags = {
         "data": data,
         "grpc_port": grpc_port,
