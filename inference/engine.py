@@ -8,7 +8,7 @@ step. Requests and updates are plain data; converting from and to Protobuf is th
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -180,4 +180,13 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Let go of the model. Idempotent."""
+        ...
+
+
+@runtime_checkable
+class Interruptible(Protocol):
+    """An engine whose single step may last long, and can be stopped in the middle."""
+
+    def interrupt(self, key: str) -> None:
+        """Cancel a request that runs now, from any thread. Does nothing when it does not run now."""
         ...

@@ -12,13 +12,16 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
-from inference.engine import Chunk, Engine, Failed, Update
+from inference.engine import Chunk, Engine, Failed, Interruptible, Update
 from inference.runner.admission import AdmissionQueue
 from inference.runner.held import Held
 
 T = TypeVar("T")
+
+SECOND_INTERRUPT_S: Final = 0.05
+"""After this a cancelled request is interrupted once more: the first time may have come just before its run began."""
 
 
 class EngineEvents(Protocol):
@@ -87,6 +90,8 @@ class EngineThread:
         self._wake_pending = False
         self._started: set[str] = set()
         self._flushed_s = 0.0
+        self._interruptible: Interruptible | None = None
+        """The engine once it is open, when a run of it can be stopped."""
         self._ended: asyncio.Future[None] = self._loop.create_future()
         self.opened: asyncio.Future[Engine] = self._loop.create_future()
         """The engine once it is open: read its card and capacity only. Fails with what opening it raised."""
@@ -110,6 +115,10 @@ class EngineThread:
     def cancel(self, keys: Sequence[str]) -> None:
         """Forget tasks, waiting or running; updates that are on their way may still come."""
         self._inbox.put(_Cancel(keys))
+        # The thread reads its inbox between steps only, and one run of a tensor model may last for hours.
+        if self._interruptible is not None:
+            self._interrupt(keys)
+            self._loop.call_later(SECOND_INTERRUPT_S, self._interrupt, keys)
 
     def hand_back(self) -> None:
         """Give back everything that waits, through `EngineEvents.returned`."""
@@ -129,6 +138,7 @@ class EngineThread:
             self._tell(self.opened, error)
             self._tell(self._ended, None)
             return
+        self._interruptible = engine if isinstance(engine, Interruptible) else None
         self._tell(self.opened, engine)
         try:
             self._serve(engine)
@@ -227,6 +237,11 @@ class EngineThread:
             self._inbox.put(_Stop())
 
     # On the loop.
+
+    def _interrupt(self, keys: Sequence[str]) -> None:
+        if self._interruptible is not None:
+            for key in keys:
+                self._interruptible.interrupt(key)
 
     def _drain(self) -> None:
         # Cleared before reading: what is appended from now on asks for another wake-up.

@@ -8,6 +8,13 @@ MODEL: Final = "smollm2"
 CACHE: Final = Path("~/.cache/forebay/models")
 
 
+def model_folder(cache: Path) -> Path:
+    """Return where the converted model is kept: another folder for each version of the importer."""
+    from inference.importers import IMPORT_VERSION
+
+    return cache / f"{MODEL}-v{IMPORT_VERSION}"
+
+
 def bring_model(cache: Path, say: Callable[[str, str], None]) -> Path:
     """Return the model's folder in the cache; fetch and convert it when it is not there.
 
@@ -18,7 +25,7 @@ def bring_model(cache: Path, say: Callable[[str, str], None]) -> Path:
     def report(text: str) -> None:
         say("model", text)
 
-    folder = cache / MODEL
+    folder = model_folder(cache)
     if (folder / "genai_config.json").is_file():
         report(f"SmolLM2-135M-Instruct is in {folder}")
         return folder

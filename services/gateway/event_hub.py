@@ -201,11 +201,17 @@ class EventHub:
                 self._noted.clear()
             if len(self._urgent) + len(self._later) < _MAX_NOTED:
                 self._room.set()
+            with_result = self._with_result > 0
             try:
-                records = await self._store.get(list(wanted), self._with_result > 0)
+                records = await self._store.get(list(wanted), with_result)
             except ServerUnavailable:
                 await self._clock.sleep(_RETRY_S)
                 self._lose()
+                continue
+            if self._with_result and not with_result:
+                # Somebody who wants results came meanwhile, and must not be told of an end without its result.
+                for task_id, broad in wanted.items():
+                    self._note((task_id,), broad=broad)
                 continue
             for (task_id, broad), record in zip(wanted.items(), records, strict=True):
                 try:

@@ -1,6 +1,7 @@
 """The thread that owns the engine."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
@@ -44,6 +45,30 @@ class Heard:
 
     def ended(self) -> list[str]:
         return [update.key for update in self.updates if not isinstance(update, Chunk)]
+
+
+class LongRunningEngine(FakeEngine):
+    """The step of a request "endless" lasts until it is interrupted; the first `deaf` interrupts are too early."""
+
+    def __init__(self, deaf: int = 0) -> None:
+        super().__init__()
+        self.entered = threading.Event()
+        self._deaf = deaf
+        self._interrupted = threading.Event()
+
+    def interrupt(self, key: str) -> None:
+        if self._deaf:
+            self._deaf -= 1
+        elif key in self.running:
+            self._interrupted.set()
+
+    def step(self) -> Sequence[Update]:
+        if "endless" not in self.running:
+            return super().step()
+        self.entered.set()
+        self._interrupted.wait(LONGEST_WAIT_S)
+        del self.running["endless"]
+        return []
 
 
 @asynccontextmanager
@@ -138,6 +163,26 @@ async def test_a_cancelled_task_is_forgotten_whether_it_waits_or_runs() -> None:
         await heard.until(lambda: heard.back == ["lives"])
         engine.go.set()
     assert heard.updates == []
+
+
+async def test_a_cancelled_task_is_interrupted_in_the_middle_of_a_long_run() -> None:
+    engine, heard = LongRunningEngine(), Heard()
+    async with thread_of(engine, heard) as thread:
+        thread.admit([held("endless")])
+        engine.entered.wait(LONGEST_WAIT_S)
+        thread.cancel(["endless"])
+        thread.admit([held("next")])
+        await heard.until(lambda: [update.key for update in heard.updates] == ["next"])
+
+
+async def test_a_cancel_that_comes_just_before_the_run_begins_is_repeated() -> None:
+    engine, heard = LongRunningEngine(deaf=1), Heard()
+    async with thread_of(engine, heard) as thread:
+        thread.admit([held("endless")])
+        engine.entered.wait(LONGEST_WAIT_S)
+        thread.cancel(["endless"])
+        thread.admit([held("next")])
+        await heard.until(lambda: [update.key for update in heard.updates] == ["next"])
 
 
 async def test_an_engine_that_cannot_be_opened_fails_opened_and_ends_the_thread() -> None:

@@ -1,0 +1,1 @@
+"""Slow and plain implementations that fast ones are compared with."""
