@@ -96,6 +96,13 @@ class GatewayMetrics(_Finished, _Batches):
         self._refused = Counter(
             names.TASKS_REFUSED, "Tasks not accepted, by reason", (names.LABEL_REASON,), registry=registry
         )
+        queue = (names.LABEL_POOL, names.LABEL_LEVEL)
+        self._pool = _Names()
+        self._depth = Gauge(names.QUEUE_DEPTH, "Tasks waiting", queue, registry=registry)
+        self._running = Gauge(names.QUEUE_RUNNING, "Tasks leased to runners", queue, registry=registry)
+        self._oldest = Gauge(
+            names.QUEUE_OLDEST_AGE, "Age of the oldest waiting task seen", queue, registry=registry
+        )
         self._calls = BatchHistogram(
             names.RPC_SERVER_CALL_DURATION,
             "Duration of incoming calls; streams from their first to their last message",
@@ -103,6 +110,18 @@ class GatewayMetrics(_Finished, _Batches):
             SECONDS,
             registry,
         )
+
+    def queue(self, pool: str, level: str, depth: int, running: int, oldest_age_s: float) -> None:
+        """Show one queue as it is now; the age is 0 when nothing waits."""
+        shown = self._pool(pool)
+        self._depth.labels(shown, level).set(depth)
+        self._running.labels(shown, level).set(running)
+        self._oldest.labels(shown, level).set(oldest_age_s)
+
+    def forget_queues(self) -> None:
+        """Show no queue: nothing is known of them now."""
+        for gauge in (self._depth, self._running, self._oldest):
+            gauge.clear()
 
     def submitted(self, level: str, count: int) -> None:
         """Count tasks that were accepted."""
@@ -126,18 +145,11 @@ class SchedulerMetrics(_Finished, _Batches):
     def __init__(self, registry: CollectorRegistry) -> None:
         _Finished.__init__(self, registry)
         _Batches.__init__(self, registry)
-        queue = (names.LABEL_POOL, names.LABEL_LEVEL)
-        self._pool = _Names()
         self._started = Counter(
             names.TASKS_STARTED,
             "Attempts that were leased to a runner",
             (names.LABEL_LEVEL,),
             registry=registry,
-        )
-        self._depth = Gauge(names.QUEUE_DEPTH, "Tasks waiting", queue, registry=registry)
-        self._running = Gauge(names.QUEUE_RUNNING, "Tasks leased to runners", queue, registry=registry)
-        self._oldest = Gauge(
-            names.QUEUE_OLDEST_AGE, "Age of the oldest waiting task seen", queue, registry=registry
         )
         self._wait = BatchHistogram(
             names.TASK_QUEUE_DURATION, "From acceptance to the lease", (names.LABEL_LEVEL,), SECONDS, registry
@@ -148,13 +160,6 @@ class SchedulerMetrics(_Finished, _Batches):
         waits = list(waits_s)
         self._started.labels(level).inc(len(waits))
         self._wait.observe(waits, level)
-
-    def queue(self, pool: str, level: str, depth: int, running: int, oldest_age_s: float) -> None:
-        """Show one queue as it is now; the age is 0 when nothing waits."""
-        shown = self._pool(pool)
-        self._depth.labels(shown, level).set(depth)
-        self._running.labels(shown, level).set(running)
-        self._oldest.labels(shown, level).set(oldest_age_s)
 
 
 class RunnerMetrics(_Finished, _Batches):

@@ -3,6 +3,7 @@
 - An error of the tree is answered as the table in `services/status.py` says, details in `grpc-status-details-bin`.
 - Anything else is answered INTERNAL with a request id; its type and stack are logged once under that id, its text
   goes nowhere: it may hold what a client sent.
+- Bytes that are no message of the method's type are answered INVALID_ARGUMENT; gRPC alone would say UNKNOWN.
 - A CancelledError that no client caused is answered UNAVAILABLE: left alone it would never be answered at all.
 - A call with one response and no deadline gets the default one.
 """
@@ -17,10 +18,11 @@ from typing import Any, Final
 
 import grpc
 import grpc.aio
+from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
 from observability import names, tracing
-from scheduler.errors import ForebayError, ShuttingDown
+from scheduler.errors import ForebayError, InvalidInput, ShuttingDown
 from services import status as table
 
 CallObserver = Callable[[str, str, float], None]
@@ -30,6 +32,8 @@ _LOG: Final = logging.getLogger(__name__)
 _CODES: Final = {code.value[0]: code for code in grpc.StatusCode}
 _DETAILS_KEY: Final = "grpc-status-details-bin"
 _INFRASTRUCTURE: Final = ("grpc.health.", "grpc.reflection.")
+_UNREADABLE: Final = object()
+"""Stands for a request whose bytes are no message of its type."""
 
 
 def _unobserved(method: str, code: str, seconds: float) -> None:
@@ -64,11 +68,11 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
         # A coroutine, never a generator: the whole call stays in one task, and its context variables with it.
         async def stream(request: Any, context: Any) -> None:
-            await self._guard(method, context, lambda: _pump(inner, request, context), None)
+            await self._guard(method, context, lambda: _pump(inner, _read(request), context), None)
 
         async def unary(request: Any, context: Any) -> Any:
             return await self._guard(
-                method, context, lambda: inner(request, context), self._default_deadline_s
+                method, context, lambda: inner(_read(request), context), self._default_deadline_s
             )
 
         make: Callable[..., Any]
@@ -86,7 +90,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             )
         return make(
             stream if handler.response_streaming else unary,
-            request_deserializer=handler.request_deserializer,
+            request_deserializer=_lenient(handler.request_deserializer)
+            if handler.unary_unary or handler.unary_stream
+            else handler.request_deserializer,
             response_serializer=handler.response_serializer,
         )
 
@@ -142,6 +148,26 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             raise cancellation or asyncio.CancelledError
         finally:
             self._observe(method, code, time.monotonic() - started)
+
+
+def _lenient(parse: Callable[[bytes], Any] | None) -> Callable[[bytes], Any] | None:
+    """Let what cannot be parsed pass as a mark, so that it is answered like every other error."""
+    if parse is None:
+        return None
+
+    def parse_or_mark(raw: bytes) -> Any:
+        try:
+            return parse(raw)
+        except DecodeError:
+            return _UNREADABLE
+
+    return parse_or_mark
+
+
+def _read(request: Any) -> Any:
+    if request is _UNREADABLE:
+        raise InvalidInput.of("", "the request cannot be parsed as the message that the method takes")
+    return request
 
 
 async def _pump(inner: Callable[[Any, Any], Any], request: Any, context: Any) -> None:

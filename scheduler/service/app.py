@@ -73,8 +73,11 @@ async def build(
         consumer = PulsarConsumer(broker.url, broker.namespace, lanes, broker.subscription, name=member)
         stack.push_async_callback(consumer.close)
         await consumer.open()
+        metrics_address = ""
         if settings.metrics_listen:
-            await stack.enter_async_context(serve_metrics(registry, settings.metrics_listen))
+            metrics_address = await stack.enter_async_context(
+                serve_metrics(registry, settings.metrics_listen)
+            )
         scheduler = Scheduler(
             member,
             Ports(
@@ -99,5 +102,7 @@ async def build(
             SERVICE_NAME, lambda server: add_DispatchServiceServicer_to_server(scheduler.servicer, server)
         )
         server = await stack.enter_async_context(grpc_server(settings.listen, [service], grace_s=1.0))
-        async with scheduler.running(settings.advertise or server.address, server.set_serving):
+        async with scheduler.running(
+            settings.advertise or server.address, server.set_serving, metrics_address
+        ):
             yield server.address

@@ -1,18 +1,16 @@
-"""Tells the gateways how old the oldest waiting tasks are, how fast queues move, and where this scheduler is."""
+"""Tells where this scheduler and its metrics are, how old the oldest waiting tasks are, and how fast queues move."""
 
 import logging
 from collections.abc import Mapping
 
 from forebay.queues.v1.queue_service_pb2 import ListQueuesResponse
 from forebay.tasks.v1.task_pb2 import Priority
-from observability.metrics import SchedulerMetrics
 from scheduler.errors import RecordsUnavailable
 from scheduler.policies.levels import WeightedLevels
 from scheduler.ports.clock import Clock
 from scheduler.ports.membership import Membership
 from scheduler.service.entry import PoolWindow
 from scheduler.service.rates import Rates
-from scheduler.service.runners import Roster
 from scheduler.states import Level
 
 log = logging.getLogger(__name__)
@@ -31,20 +29,18 @@ class QueueReport:
         membership: Membership,
         windows: Mapping[str, PoolWindow],
         levels: Mapping[str, WeightedLevels],
-        roster: Roster,
         rates: Rates,
         clock: Clock,
-        metrics: SchedulerMetrics,
+        metrics_address: str,
     ) -> None:
         self._member = member
         self._address = address
         self._membership = membership
         self._windows = windows
         self._levels = levels
-        self._roster = roster
         self._rates = rates
         self._clock = clock
-        self._metrics = metrics
+        self._metrics_address = metrics_address
 
     async def run(self) -> None:
         """Announce for ever."""
@@ -59,10 +55,12 @@ class QueueReport:
         """Announce once. Raises RecordsUnavailable."""
         await self._membership.announce("scheduler", self._member, self._address.encode(), TTL_MS)
         await self._membership.announce("queues", self._member, self._view().SerializeToString(), TTL_MS)
+        if self._metrics_address:
+            await self._membership.announce("metrics", self._member, self._metrics_address.encode(), TTL_MS)
 
     async def withdraw(self) -> None:
         """Leave at once, so that runners look for another. Raises RecordsUnavailable."""
-        for role in ("scheduler", "queues"):
+        for role in ("scheduler", "queues", "metrics"):
             await self._membership.withdraw(role, self._member)
 
     def _view(self) -> ListQueuesResponse:
@@ -70,8 +68,6 @@ class QueueReport:
         now_ms = self._clock.now_ms()
         for pool, window in self._windows.items():
             oldest = window.oldest_ms()
-            depths = window.depths()
-            running = self._roster.running_by_level(pool)
             for level in Level:
                 rate = self._rates.per_second(pool, level)
                 queue = view.queues.add(
@@ -80,8 +76,6 @@ class QueueReport:
                     finished_per_second=rate,
                     share=self._levels[pool].share(level),
                 )
-                age_ms = max(0, now_ms - oldest[level]) if level in oldest else 0
                 if level in oldest:
-                    queue.oldest_age.FromMilliseconds(age_ms)
-                self._metrics.queue(pool, level.label, depths[level], running[level], age_ms / 1000)
+                    queue.oldest_age.FromMilliseconds(max(0, now_ms - oldest[level]))
         return view

@@ -1,13 +1,11 @@
 """The runners attached to this scheduler: their credit, what they hold, and the messages on their way to them."""
 
 import asyncio
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from forebay.dispatch.v1.dispatch_service_pb2 import AttachResponse, Hello
 from scheduler.service.entry import Waiting
-from scheduler.states import Level
 
 OUTBOX = 4096
 """Messages to one runner that may wait to be written. Credit bounds what is in them; a runner that does not read
@@ -105,15 +103,6 @@ class Roster:
     def running(self) -> int:
         """Count the tasks that attached runners hold."""
         return sum(len(stream.holds) for stream in self._streams)
-
-    def running_by_level(self, pool: str) -> Counter[Level]:
-        """Count what attached runners of a pool hold, by level."""
-        return Counter(
-            running.task.lane.level
-            for stream in self._streams
-            if stream.pool == pool
-            for running in stream.holds.values()
-        )
 
     def __iter__(self) -> Iterator[RunnerStream]:
         return iter(tuple(self._streams))

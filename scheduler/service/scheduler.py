@@ -102,8 +102,12 @@ class Scheduler:
         )
 
     @asynccontextmanager
-    async def running(self, address: str, serving: Callable[[bool], None]) -> AsyncIterator[None]:
+    async def running(
+        self, address: str, serving: Callable[[bool], None], metrics_address: str = ""
+    ) -> AsyncIterator[None]:
         """Work until the block is left; `serving` is told when runners may come and when no more.
+
+        `address` and `metrics_address` are announced; an empty one of metrics is not.
 
         Leaving refuses new work, lets running tasks end within the grace period, and acknowledges what is settled.
         A part that fails ends the block with its error.
@@ -114,10 +118,9 @@ class Scheduler:
             self._ports.membership,
             self._windows,
             self._levels,
-            self._roster,
             self._rates,
             self._ports.clock,
-            self._metrics,
+            metrics_address,
         )
         listening = asyncio.Event()
         async with asyncio.TaskGroup() as group:

@@ -27,6 +27,7 @@ from services.gateway.cancel import CancelTasks
 from services.gateway.drafting import Drafter
 from services.gateway.event_hub import event_hub
 from services.gateway.fingerprint import Fingerprints
+from services.gateway.fleet_metrics import FleetMetrics
 from services.gateway.http import application, http_server
 from services.gateway.lanes import LaneChooser
 from services.gateway.limits import InFlight
@@ -156,7 +157,8 @@ async def serve(
                 observe=metrics.call,
             )
         )
-        app = application(registry, lambda: server.serving)
+        fleet = FleetMetrics(ports.queries, ports.membership, metrics)
+        app = application(registry, lambda: server.serving, fleet)
         http_address = await stack.enter_async_context(http_server(settings.http_listen, app, grace_s=1.0))
         # First of all on the way out, and in this order: it would otherwise wait for watches that never end.
         stack.callback(hub.close)

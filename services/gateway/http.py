@@ -1,4 +1,7 @@
-"""The gateway's HTTP door: /metrics for Prometheus, /healthz (alive) and /readyz (takes calls) for probes."""
+"""The gateway's HTTP door: /metrics for Prometheus, /healthz (alive) and /readyz (takes calls) for probes.
+
+/metrics/targets tells Prometheus (`http_sd_configs`) where the pages of schedulers and runners are.
+"""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -7,13 +10,24 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from observability.metrics import page
-from scheduler.errors import StartupRefused
+from scheduler.errors import RecordsUnavailable, StartupRefused
+from services.gateway.fleet_metrics import FleetMetrics
+from services.status import http_code
 
 
-def application(registry: CollectorRegistry, ready: Callable[[], bool]) -> web.Application:
+def application(
+    registry: CollectorRegistry, ready: Callable[[], bool], fleet: FleetMetrics
+) -> web.Application:
     """Return the routes."""
 
+    async def targets(_: web.Request) -> web.Response:
+        try:
+            return web.Response(text=await fleet.targets(), content_type="application/json")
+        except RecordsUnavailable as error:
+            return web.Response(text=f"{error}\n", status=http_code(error))
+
     async def metrics(_: web.Request) -> web.Response:
+        await fleet.refresh()
         body, content_type = page(registry)
         return web.Response(body=body, headers={"Content-Type": content_type})
 
@@ -25,6 +39,7 @@ def application(registry: CollectorRegistry, ready: Callable[[], bool]) -> web.A
 
     app = web.Application()
     app.router.add_get("/metrics", metrics)
+    app.router.add_get("/metrics/targets", targets)
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/readyz", readyz)
     return app

@@ -5,6 +5,7 @@ is a partition of a topic that must exist, and the subscription must exist befor
 broker deletes what nobody is subscribed to.
 """
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 from urllib.parse import quote
@@ -17,6 +18,10 @@ from scheduler.lanes import queue_topic
 from scheduler.states import Level
 
 CONFLICT: Final = 409
+REFUSED: Final = 412
+BUSY: Final = "Subscription Busy"
+"""What a broker refuses with while somebody else makes or changes the same subscription."""
+BUSY_PAUSE_S: Final = 0.1
 SERVER_FAULT: Final = 500
 RETENTION_MINUTES: Final = 7 * 24 * 60
 RETENTION_MB: Final = 50 * 1024
@@ -35,17 +40,19 @@ async def ensure_topics(
 ) -> None:
     """Make sure that each queue's topic has `lanes` partitions with the schedulers' subscription, and retention.
 
-    Idempotent: what is there stays as it is, except that the namespace's retention is set. `admin_url` is the
-    cluster's web service, such as `http://127.0.0.1:8080`.
+    Idempotent, and harmless when several processes do it at once: what is there stays as it is, except that the
+    namespace's retention is set. `admin_url` is the cluster's web service, such as `http://127.0.0.1:8080`.
+    `timeout_s` bounds the whole.
 
     Raises LogUnavailable when the cluster does not answer, StartupRefused when it refuses, or when a topic exists
     with another number of partitions (its tasks would be looked for in the wrong lanes).
     """
     queues = list(queues)
     try:
-        async with aiohttp.ClientSession(
-            f"{admin_url.rstrip('/')}/admin/v2/", timeout=aiohttp.ClientTimeout(total=timeout_s)
-        ) as session:
+        async with (
+            asyncio.timeout(timeout_s),
+            aiohttp.ClientSession(f"{admin_url.rstrip('/')}/admin/v2/") as session,
+        ):
             admin = _Admin(session)
             await admin.call(
                 "POST",
@@ -67,6 +74,10 @@ def _path(topic: str) -> str:
     return quote(topic.replace("://", "/"))
 
 
+class _Busy(LogUnavailable):
+    """Somebody else makes the same thing in this moment."""
+
+
 class _Admin:
     """The few calls that are needed."""
 
@@ -86,7 +97,15 @@ class _Admin:
     async def ensure_subscription(self, path: str, subscription: str) -> None:
         """Make the subscription on every partition, from the first message kept."""
         earliest = {"ledgerId": -1, "entryId": -1, "partitionIndex": -1}
-        await self.call("PUT", f"{path}/subscription/{quote(subscription)}", earliest, exists_is_fine=True)
+        while True:
+            try:
+                await self.call(
+                    "PUT", f"{path}/subscription/{quote(subscription)}", earliest, exists_is_fine=True
+                )
+            except _Busy:
+                await asyncio.sleep(BUSY_PAUSE_S)
+            else:
+                return
 
     async def call(
         self,
@@ -103,6 +122,8 @@ class _Admin:
             if response.status == CONFLICT and exists_is_fine:
                 return None
             fault = (await response.text())[:300]
+            if response.status == REFUSED and BUSY in fault:
+                raise _Busy(f"the broker is busy with {path}")
             if response.status >= SERVER_FAULT:
                 raise LogUnavailable(f"the broker failed {method} {path}: {response.status} {fault}")
             raise StartupRefused(f"the broker refused {method} {path}: {response.status} {fault}")

@@ -38,17 +38,24 @@ def test_the_gateway_counts_what_it_accepts_refuses_and_answers(registry: Collec
     assert value(f"{names.RPC_SERVER_CALL_DURATION}_count", call) == 1
 
 
-def test_the_scheduler_counts_starts_waits_and_shows_queues(registry: CollectorRegistry) -> None:
+def test_the_scheduler_counts_starts_and_waits(registry: CollectorRegistry) -> None:
     metrics = SchedulerMetrics(registry)
     metrics.started("normal", iter([0.1, 0.2]))
-    metrics.queue("default", "normal", depth=7, running=2, oldest_age_s=1.5)
-    queue = {"pool": "default", "level": "normal"}
     value = registry.get_sample_value
     assert value(names.TASKS_STARTED, {"level": "normal"}) == 2
     assert value(f"{names.TASK_QUEUE_DURATION}_count", {"level": "normal"}) == 2
+
+
+def test_the_gateway_shows_queues_and_none_when_it_knows_nothing_of_them(registry: CollectorRegistry) -> None:
+    metrics = GatewayMetrics(registry)
+    metrics.queue("default", "normal", depth=7, running=2, oldest_age_s=1.5)
+    queue = {"pool": "default", "level": "normal"}
+    value = registry.get_sample_value
     assert value(names.QUEUE_DEPTH, queue) == 7
     assert value(names.QUEUE_RUNNING, queue) == 2
     assert value(names.QUEUE_OLDEST_AGE, queue) == 1.5
+    metrics.forget_queues()
+    assert value(names.QUEUE_DEPTH, queue) is None
 
 
 def test_the_runner_counts_tokens_and_the_time_of_each(registry: CollectorRegistry) -> None:
@@ -73,7 +80,7 @@ def test_the_runner_counts_tokens_and_the_time_of_each(registry: CollectorRegist
 
 
 def test_pools_that_clients_make_up_do_not_fill_the_page(registry: CollectorRegistry) -> None:
-    metrics = SchedulerMetrics(registry)
+    metrics = GatewayMetrics(registry)
     for number in range(1_000):
         metrics.queue(f"made-up-{number}", "low", 1, 0, 0.0)
     depths = [s for family in registry.collect() if family.name == names.QUEUE_DEPTH for s in family.samples]

@@ -7,6 +7,7 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
+from google.protobuf.message import DecodeError
 from google.rpc import code_pb2, error_details_pb2
 from grpc_status.rpc_status import from_call
 
@@ -31,10 +32,11 @@ async def serving(
     stream: Callable[[bytes, Any], AsyncIterator[bytes]] = _stream,
     deadline_s: float = 30.0,
     calls: list[tuple[str, str]] | None = None,
+    parse: Callable[[bytes], bytes] | None = None,
 ) -> AsyncIterator[tuple[RunningServer, Any]]:
     handlers: dict[str, Any] = {
-        "Unary": grpc.unary_unary_rpc_method_handler(unary),
-        "Stream": grpc.unary_stream_rpc_method_handler(stream),
+        "Unary": grpc.unary_unary_rpc_method_handler(unary, parse),
+        "Stream": grpc.unary_stream_rpc_method_handler(stream, parse),
     }
 
     def register(server: grpc.aio.Server) -> None:
@@ -117,6 +119,18 @@ async def test_an_error_of_the_tree_is_found_inside_the_group_of_a_task_group() 
     async with serving(unary) as (_, channel):
         code, _, _ = await failure(channel.unary_unary(f"/{SERVICE}/Unary")(b"", timeout=5))
     assert code is grpc.StatusCode.NOT_FOUND
+
+
+async def test_bytes_that_are_no_message_are_invalid_input() -> None:
+    def parse(raw: bytes) -> bytes:
+        raise DecodeError(raw.decode())
+
+    async with serving(parse=parse) as (_, channel):
+        for call in (channel.unary_unary(f"/{SERVICE}/Unary"), channel.unary_stream(f"/{SERVICE}/Stream")):
+            code, message, details = await failure(call(b"canary", timeout=5))
+            assert code is grpc.StatusCode.INVALID_ARGUMENT
+            assert info_of(details).reason == "INVALID_INPUT"
+            assert "canary" not in message
 
 
 async def test_the_text_of_an_unforeseen_error_reaches_nobody(caplog: pytest.LogCaptureFixture) -> None:

@@ -1,0 +1,81 @@
+"""What /metrics shows of the whole fleet, and where Prometheus finds the pages of the other processes."""
+
+import asyncio
+import json
+from typing import Final, Protocol
+
+from forebay.queues.v1 import queue_service_pb2
+from forebay.runner.v1 import runner_service_pb2
+from scheduler.errors import RecordsUnavailable
+from scheduler.ports.membership import Membership
+from scheduler.ports.records import QueryStore, QueueCount
+from scheduler.states import Level
+from services.gateway import model_service, queue_service
+
+ROLE: Final = "metrics"
+"""Under which processes that have no other card announce the host:port of their Prometheus page."""
+_LIMIT_S: Final = 2.0
+
+
+class QueueGauges(Protocol):
+    """Shows queues."""
+
+    def queue(self, pool: str, level: str, depth: int, running: int, oldest_age_s: float) -> None:
+        """Show one queue as it is now."""
+        ...
+
+    def forget_queues(self) -> None:
+        """Show no queue."""
+        ...
+
+
+class FleetMetrics:
+    """Reads the fleet's state when a page is asked for; between two pages it costs nothing."""
+
+    def __init__(self, store: QueryStore, membership: Membership, gauges: QueueGauges) -> None:
+        self._store = store
+        self._membership = membership
+        self._gauges = gauges
+
+    async def refresh(self) -> None:
+        """Bring the gauges of queues up to date; without an answer of the store within two seconds there are none,
+        since old figures would mislead, and the page shows the rest.
+        """
+        try:
+            counts, cards = await self._read()
+        except RecordsUnavailable:
+            self._gauges.forget_queues()
+            return
+        for queue in queue_service.merged(counts, (card for _, card in cards)):
+            self._show(queue)
+
+    async def targets(self) -> str:
+        """Return the pages of schedulers and runners as Prometheus' `http_sd_configs` reads them (JSON).
+
+        https://prometheus.io/docs/prometheus/latest/http_sd/. Raises RecordsUnavailable.
+        """
+        groups = [
+            {
+                "targets": [card.decode("ascii", "replace")],
+                "labels": {"service": "scheduler", "member": member},
+            }
+            for member, card in await self._membership.members(ROLE)
+        ]
+        for _, card in await self._membership.members(model_service.ROLE):
+            runner = runner_service_pb2.WatchStatusResponse.FromString(card).runner
+            if runner.metrics_address:
+                labels = {"service": "runner", "member": runner.id, "model": runner.model}
+                groups.append({"targets": [runner.metrics_address], "labels": labels})
+        return json.dumps(groups)
+
+    async def _read(self) -> tuple[list[QueueCount], list[tuple[str, bytes]]]:
+        try:
+            async with asyncio.timeout(_LIMIT_S):
+                counts = await self._store.queue_counts()
+                return counts, list(await self._membership.members(queue_service.ROLE))
+        except TimeoutError:
+            raise RecordsUnavailable("the record store does not answer") from None
+
+    def _show(self, queue: queue_service_pb2.Queue) -> None:
+        age_s = queue.oldest_age.ToMilliseconds() / 1000
+        self._gauges.queue(queue.pool, Level(queue.priority).label, queue.depth, queue.running, age_s)
