@@ -1,43 +1,12 @@
 """From a path to an engine: what kind of model it is decides which engine opens it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from inference.artifacts import inspect
 from inference.engine import Engine, EngineKind
 from inference.providers import installed_runtime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EngineSettings:
-    """How models are run. One set for every model of a runner."""
-
-    providers: tuple[str, ...] = ("tensorrt", "cuda", "cpu")
-    """Where models run, first choice first: tensorrt, cuda, cpu. Those that are not there are passed over."""
-    device: int = 0
-    """Number of the GPU. Default 0."""
-    gpu_memory_bytes: int = 0
-    """Most GPU memory that one model takes. Default 0: no limit."""
-    tensorrt_fp16: bool = False
-    """Let TensorRT compute in FP16. Default false."""
-    threads: int = 0
-    """CPU threads of one model run. Default 0: every core that the process may use."""
-    max_batch: int = 256
-    """Most rows in one run of a tensor model. Default 256."""
-    capacity: int = 1024
-    """Most requests that a tensor model holds at once, running or about to; a slow one holds fewer. Default 1024."""
-    batch_time_s: float = 0.1
-    """Length of a run, in seconds, that batches of a tensor model are kept under. Default 0.1; 0: no limit."""
-    batching: str = "auto"
-    """Whether requests of a tensor model share a run: auto (when a trial at load shows that rows do not
-    influence each other), always (whenever every first dimension is dynamic), never. Default auto."""
-    slots: int = 8
-    """Most generations that advance together. Default 8."""
-    context_length: int = 0
-    """Most tokens of prompt and answer together. Default 0: what the model says."""
-    cache: Path | None = None
-    """Folder for what can be computed again: digests, TensorRT engines. Default: none is kept."""
+from inference.settings import EngineSettings
 
 
 def load_engine(path: Path, settings: EngineSettings, report: Callable[[str], None]) -> Engine:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from scheduler.errors import ModelUnusable, RuntimeMissing
 
 if TYPE_CHECKING:
-    from inference.loading import EngineSettings
+    from inference.settings import EngineSettings
 
 PACKAGES = ("onnxruntime", "onnxruntime-gpu")
 """They install the same module, so only one of them may be there."""

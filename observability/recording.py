@@ -22,7 +22,7 @@ from opentelemetry.util.types import Attributes as OtelAttributes
 
 from observability import names
 from observability.propagation import TraceContext, parse, render
-from observability.tracing import Attributes, Kind, Span, Value
+from observability.spans import Attributes, Kind, Span, Value
 
 _log = logging.getLogger(__name__)
 
@@ -94,7 +94,8 @@ class Recorder:
         return _traceparent(trace.get_current_span())
 
     def close(self) -> None:
-        """Send what waits, for FLUSH_S at most; then give the rest up."""
+        """Send what waits, for FLUSH_S at most; then give the rest up. Nobody joins our traces any more."""
+        _unshare(self._provider)
         # The SDK's own shutdown takes no deadline, so it gets a thread and we keep the clock.
         flushing = threading.Thread(target=self._provider.shutdown, name="span-flush", daemon=True)
         flushing.start()
@@ -217,6 +218,12 @@ def _share(provider: trace.TracerProvider) -> None:
         trace.set_tracer_provider(shared)
     elif isinstance(shared, _SharedProvider):
         shared.latest = provider
+
+
+def _unshare(provider: trace.TracerProvider) -> None:
+    shared = trace.get_tracer_provider()
+    if isinstance(shared, _SharedProvider) and shared.latest is provider:
+        shared.latest = trace.NoOpTracerProvider()
 
 
 def _span_context(parsed: TraceContext) -> trace.SpanContext:

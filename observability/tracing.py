@@ -10,46 +10,30 @@ even imported. What happens when it is on lives in `observability/recording.py`.
     flush()
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
-from enum import IntEnum
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from observability import propagation
+from observability.spans import Attributes, Kind, Span, Value
 
 if TYPE_CHECKING:
     from observability.recording import Recorder
 
-Value = str | int | float | bool
-Attributes = Mapping[str, Value]
-
-
-class Kind(IntEnum):
-    """Which side of a call a span is, with the numbers of OpenTelemetry's API."""
-
-    INTERNAL = 0
-    SERVER = 1
-    CLIENT = 2
-    PRODUCER = 3
-    CONSUMER = 4
-
-
-class Span(Protocol):
-    """A running span. Never give it a prompt, an output or a secret."""
-
-    @property
-    def traceparent(self) -> str:
-        """W3C traceparent for those who continue the trace; empty when this span is not recorded."""
-        ...
-
-    def set(self, key: str, value: Value) -> None:
-        """Set an attribute; names come from `observability.names`."""
-        ...
-
-    def fail(self, reason: str) -> None:
-        """Mark it as failed for a stable UPPER_SNAKE reason."""
-        ...
+__all__ = [
+    "Attributes",
+    "Kind",
+    "Span",
+    "Value",
+    "configure",
+    "current",
+    "emit",
+    "enabled",
+    "incoming",
+    "outgoing",
+    "span",
+]
 
 
 class _Off:

@@ -16,8 +16,8 @@ from inference.generate.config import read_config
 from inference.generate.prompting import Prompting
 from inference.generate.row import Row
 from inference.generate.session import DecoderSession
-from inference.loading import EngineSettings
 from inference.providers import brief, open_session, session_options
+from inference.settings import EngineSettings
 from scheduler.errors import InvalidInput, ModelFailed
 
 PREFILL_TOKENS = 256

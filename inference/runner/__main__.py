@@ -6,10 +6,10 @@ import sys
 from collections.abc import Mapping
 from typing import Final
 
-from inference.loading import EngineSettings
 from inference.presence import EXIT_MODEL_UNUSABLE
 from inference.runner.app import Settings, build
 from inference.runner.settings import RunnerSettings
+from inference.settings import EngineSettings
 from observability import logs
 from services.connections import QueueSettings, RedisSettings, TelemetrySettings
 from services.lifecycle import run_service

@@ -5,9 +5,10 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
-from inference.loading import EngineSettings, load_engine
+from inference.loading import load_engine
 from inference.runner.runner import Runner, Stores
 from inference.runner.settings import RunnerSettings
+from inference.settings import EngineSettings
 from observability import names, tracing
 from observability.metrics import RunnerMetrics, new_registry, serve_metrics
 from scheduler.adapters.clock import SystemClock

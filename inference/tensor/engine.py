@@ -22,8 +22,8 @@ from inference.engine import (
     TensorRequest,
     Update,
 )
-from inference.loading import EngineSettings
 from inference.providers import PROVIDERS, Opened, brief, open_session, runtime
+from inference.settings import EngineSettings
 from inference.tensor.batching import Item, Layout, can_share, join, layout_of, next_batch, split
 from inference.tensor.datatypes import BY_ONNX
 from inference.tensor.pace import Pace

@@ -19,3 +19,4 @@ async def forward_cancellations(feed: EventFeed, roster: Roster, listening: asyn
         listening.set()
         for stream, held in roster.holders(ids).items():
             stream.outbox.put_nowait(AttachResponse(cancelled=held))
+        roster.call_back(ids)

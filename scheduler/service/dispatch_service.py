@@ -82,6 +82,9 @@ class DispatchServicer(DispatchServiceServicer):
 
     async def _read(self, stream: RunnerStream, requests: AsyncIterator[AttachRequest]) -> None:
         async for request in requests:
+            if stream.silent:
+                stream.silent = False
+                self._credit.set()
             if request.settled:
                 await self._heard_settled(request.settled)
             self._heard_credit(stream, request.credits)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from forebay.dispatch.v1.dispatch_service_pb2 import AttachResponse
 from observability import names, tracing
 from observability.metrics import SchedulerMetrics
-from scheduler.errors import RecordsUnavailable
+from scheduler.errors import RecordsUnavailable, ServerUnavailable
 from scheduler.lanes import Lane
 from scheduler.ports.clock import Clock
 from scheduler.ports.records import Hold, Lease, LeaseReply, LeaseStore
@@ -85,6 +85,9 @@ class Dispatcher:
     async def _lease(self, stream: RunnerStream, tasks: Sequence[Waiting]) -> None:
         """Lease a batch for one runner and send it what was granted."""
         wanted = [(task.id, task.publication) for task in tasks]
+        ids = [task.id for task in tasks]
+        called_back: set[str] = set()
+        stream.leasing.update(ids)
         leasing_ns = self._clock.now_ms() * 1_000_000
         began_s = self._clock.monotonic()
         try:
@@ -96,6 +99,11 @@ class Dispatcher:
             self._resting.rest(tasks)
             await self._clock.sleep(BACKOFF_S)
             return
+        finally:
+            stream.leasing.difference_update(ids)
+            if stream.called_back:
+                called_back = stream.called_back.intersection(ids)
+                stream.called_back -= called_back
         granted: list[tuple[Waiting, LeaseReply]] = []
         stale: list[Waiting] = []
         expired: list[Waiting] = []
@@ -118,6 +126,8 @@ class Dispatcher:
         if granted:
             lease_ns = int((self._clock.monotonic() - began_s) * 1e9)
             await self._assign(stream, granted, leasing_ns, leasing_ns + lease_ns)
+            if called_back:
+                stream.outbox.put_nowait(AttachResponse(cancelled=called_back))
 
     async def _assign(
         self,
@@ -129,6 +139,9 @@ class Dispatcher:
         if not stream.attached:
             await self._take_back(granted)
             return
+        # Another scheduler's sweeper may have ended the attempt before this one: its message is stale now.
+        lost = self._roster.lost(task.id for task, reply in granted if reply.attempt > 1)
+        self._settlement.settle(running.task for running in lost)
         message = AttachResponse()
         traced = tracing.enabled()
         waits_s: dict[Level, list[float]] = {}
@@ -150,7 +163,7 @@ class Dispatcher:
         holds = [Hold(task.id, reply.attempt) for task, reply in granted]
         try:
             await self._republisher.give_back(holds)
-        except RecordsUnavailable:
+        except ServerUnavailable:
             self._resting.rest([task for task, _ in granted])
             return
         self._settlement.settle(task for task, _ in granted)

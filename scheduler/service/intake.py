@@ -8,6 +8,7 @@ import logging
 from google.protobuf.message import DecodeError
 
 from forebay.tasks.v1.envelope_pb2 import Bundle
+from scheduler.errors import LogUnavailable
 from scheduler.lanes import Lane
 from scheduler.ports.clock import Clock
 from scheduler.ports.log import Delivery, LogConsumer, LogPublisher
@@ -16,6 +17,9 @@ from scheduler.service.settlement import Settlement
 from scheduler.window import WaitingTask
 
 log = logging.getLogger(__name__)
+
+AGAIN_S = 1.0
+"""Pause after the log did not take an unreadable message, in seconds."""
 
 
 class Intake:
@@ -91,5 +95,12 @@ class Intake:
             fault,
             extra={"topic_lane": str(delivery.lane.index), "payload_bytes": len(delivery.payload)},
         )
-        await self._publisher.set_aside(delivery.lane, delivery.payload, fault)
-        self._settlement.discard(delivery)
+        while True:
+            try:
+                await self._publisher.set_aside(delivery.lane, delivery.payload, fault)
+            except LogUnavailable as error:
+                log.warning("unreadable message not set aside yet: %s", error)
+                await self._clock.sleep(AGAIN_S)
+            else:
+                self._settlement.discard(delivery)
+                return

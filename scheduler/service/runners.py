@@ -30,8 +30,14 @@ class RunnerStream:
     credits: int = 0
     """Tasks that it is ready to take and that were not assigned yet; below 0 while it takes credit back."""
     holds: dict[str, Running] = field(default_factory=dict)
+    leasing: set[str] = field(default_factory=set)
+    """Tasks whose lease for it was asked for and not answered yet."""
+    called_back: set[str] = field(default_factory=set)
+    """Those among them that are known to be cancelled: their cancellation may be heard before their lease."""
     outbox: asyncio.Queue[AttachResponse] = field(default_factory=lambda: asyncio.Queue(OUTBOX))
     attached: bool = True
+    silent: bool = False
+    """Whether it lost a lease and has not been heard since: it may be frozen, and gets nothing until it speaks."""
 
     @classmethod
     def of(cls, hello: Hello) -> "RunnerStream":
@@ -61,7 +67,7 @@ class Roster:
         """Sum up free credit by model."""
         credits: dict[str, int] = {}
         for stream in self._streams:
-            if stream.pool == pool and stream.credits > 0:
+            if stream.pool == pool and stream.credits > 0 and not stream.silent:
                 credits[stream.model] = credits.get(stream.model, 0) + stream.credits
         return credits
 
@@ -76,7 +82,9 @@ class Roster:
             streams = candidates.get(task.model)
             if streams is None:
                 streams = candidates[task.model] = [
-                    s for s in self._streams if s.pool == pool and s.model == task.model and s.credits > 0
+                    s
+                    for s in self._streams
+                    if s.pool == pool and s.model == task.model and s.credits > 0 and not s.silent
                 ]
             stream = streams[0] if len(streams) == 1 else max(streams, key=lambda s: s.credits)
             stream.credits -= 1
@@ -92,6 +100,12 @@ class Roster:
                     found.setdefault(stream, []).append(task_id)
         return found
 
+    def call_back(self, ids: Iterable[str]) -> None:
+        """Note what was cancelled while its lease is on its way."""
+        for stream in self._streams:
+            if stream.leasing:
+                stream.called_back |= stream.leasing.intersection(ids)
+
     def find(self, task_id: str, attempt: int) -> tuple[RunnerStream, Running] | None:
         """Find the hold of one attempt at any runner."""
         for stream in self._streams:
@@ -99,6 +113,17 @@ class Roster:
             if running is not None and running.attempt == attempt:
                 return stream, running
         return None
+
+    def lost(self, ids: Iterable[str]) -> list[Running]:
+        """Take from runners what they lost the leases of, and return it; they get nothing more until they speak."""
+        taken: list[Running] = []
+        for task_id in ids:
+            for stream in self._streams:
+                running = stream.holds.pop(task_id, None)
+                if running is not None:
+                    stream.silent = True
+                    taken.append(running)
+        return taken
 
     def running(self) -> int:
         """Count the tasks that attached runners hold."""

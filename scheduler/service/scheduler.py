@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
@@ -87,6 +87,7 @@ class Scheduler:
             ports.membership,
             self._republisher,
             clock,
+            self._leases_lost,
             interval_s=settings.sweep_s,
             republish_after_ms=settings.republish_after_ms,
             lost_error=lost_error,
@@ -163,6 +164,9 @@ class Scheduler:
     def _back_to_window(self, task: Waiting) -> None:
         self._windows[task.lane.pool].add(task)
         self._wake.set()
+
+    def _leases_lost(self, ids: Sequence[str]) -> None:
+        self._settlement.settle(running.task for running in self._roster.lost(ids))
 
     def _dispatcher(self, pool: str) -> Dispatcher:
         return Dispatcher(

@@ -3,23 +3,11 @@
 import asyncio
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from scheduler.ports.log import Delivery, LogConsumer
-
-if TYPE_CHECKING:
-    from scheduler.service.entry import Waiting
+from scheduler.service.entry import OpenBundle, Waiting
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(slots=True, eq=False)
-class OpenBundle:
-    """A delivered bundle and how many of its tasks still need it."""
-
-    delivery: Delivery
-    open: int
 
 
 class Settlement:
@@ -36,7 +24,7 @@ class Settlement:
         self.open_bundles += 1
         return OpenBundle(delivery, tasks)
 
-    def settle(self, tasks: Iterable["Waiting"]) -> None:
+    def settle(self, tasks: Iterable[Waiting]) -> None:
         """Note that these tasks do not need their messages any more. Each entry is settled once, by its holder."""
         for task in tasks:
             bundle = task.bundle

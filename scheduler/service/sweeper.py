@@ -5,6 +5,7 @@ of a group for a moment do no harm.
 """
 
 import logging
+from collections.abc import Callable, Sequence
 
 from scheduler.errors import ServerUnavailable
 from scheduler.ids import PARTITIONS
@@ -30,16 +31,19 @@ class Sweeper:
         membership: Membership,
         republisher: Republisher,
         clock: Clock,
+        lost: Callable[[Sequence[str]], None],
         *,
         interval_s: float,
         republish_after_ms: int,
         lost_error: bytes,
     ) -> None:
+        """`lost` is told of tasks whose leases ran out: what their runners still say of them means nothing."""
         self._member = member
         self._store = store
         self._membership = membership
         self._republisher = republisher
         self._clock = clock
+        self._lost = lost
         self._interval_s = interval_s
         self._republish_after_ms = republish_after_ms
         self._lost_error = lost_error
@@ -65,6 +69,7 @@ class Sweeper:
                 len(requeued),
                 len(failed),
             )
+            self._lost([*(task.id for task in requeued), *failed])
             await self._republisher.publish(requeued, tickets)
         for ticket, tasks in await self._store.unpublished(partitions, self._republish_after_ms, LIMIT):
             if tasks:

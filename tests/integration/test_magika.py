@@ -12,7 +12,8 @@ from forebay.tasks.v1.task_pb2 import TaskSpec
 from inference.convert import request_of, result_of
 from inference.engine import Done
 from inference.fetch import fetch_wheel_file
-from inference.loading import EngineSettings, load_engine
+from inference.loading import load_engine
+from inference.settings import EngineSettings
 from inference.tensor.engine import TensorEngine
 from scheduler.errors import InvalidInput, ModelUnusable
 from tests.fixtures.components import missing

@@ -14,7 +14,7 @@ from inference.generate import GenerateEngine
 from inference.importers.gguf import GgufFile, llama_shape
 from inference.importers.llama_graph import LlamaGraph, Quantization
 from inference.importers.weights import LlamaWeights
-from inference.loading import EngineSettings
+from inference.settings import EngineSettings
 from tests.reference.byte_level_bpe import ByteLevelBpe
 from tests.reference.llama_numpy import LlamaReference
 

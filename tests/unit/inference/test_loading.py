@@ -4,7 +4,8 @@ import pytest
 
 from inference import loading
 from inference.engine import EngineKind
-from inference.loading import EngineSettings, load_engine
+from inference.loading import load_engine
+from inference.settings import EngineSettings
 from scheduler.errors import ModelUnusable, RuntimeMissing
 from tests.unit.inference.tensor import onnx_models
 

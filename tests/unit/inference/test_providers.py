@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from inference import providers
-from inference.loading import EngineSettings
 from inference.providers import brief, candidates, chain, installed_runtime, open_session
+from inference.settings import EngineSettings
 from scheduler.errors import ModelUnusable, RuntimeMissing
 
 

@@ -71,10 +71,10 @@ def test_a_level_that_waits_all_the_time_is_never_passed_over_for_long(others: l
         for level in waiting - previous - {Level.LOW}:
             levels.arrive(level)
         previous = waiting
-        level = levels.pick(waiting | {Level.LOW})
-        assert level is not None
-        levels.charge(level)
-        since = 0 if level is Level.LOW else since + 1
+        chosen = levels.pick(waiting | {Level.LOW})
+        assert chosen is not None
+        levels.charge(chosen)
+        since = 0 if chosen is Level.LOW else since + 1
         # 84 starts of the others make up one start of LOW; one more for each of the ties.
         assert since <= 84 + 3
 

@@ -1,9 +1,10 @@
 """The scheduler's parts together, over memory adapters and a clock that only the test moves."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ from scheduler.errors import InvalidInput, ShuttingDown
 from scheduler.ids import new_ids
 from scheduler.lanes import Lane, queue_lanes
 from scheduler.policies.levels import WeightedLevels
-from scheduler.ports.records import Cancelled, Ending, NewTask, Written
+from scheduler.ports.records import Cancelled, Ending, LeaseReply, NewTask, Written
 from scheduler.service.scheduler import Ports, Scheduler
 from scheduler.service.settings import SchedulerSettings
 from scheduler.states import Level, TaskState
@@ -132,8 +133,13 @@ class World:
         ids = new_ids(7, count, self.clock.now_ms())
         envelopes = [
             Envelope(
-                id=i, tenant="t", model="m", priority=int(level), pool="default", max_attempts=max_attempts
-            )  # type: ignore[arg-type]
+                id=i,
+                tenant="t",
+                model="m",
+                priority=int(level),  # type: ignore[arg-type]  # levels have the numbers of priorities
+                pool="default",
+                max_attempts=max_attempts,
+            )
             for i in ids
         ]
         tasks = [NewTask(e.id, "t", "default", level, e.SerializeToString(), max_attempts) for e in envelopes]
@@ -227,6 +233,27 @@ async def test_the_runner_is_told_of_a_task_cancelled_while_it_runs(world: World
         assert await world.finish(held) == [Written.FENCED]
 
 
+async def test_the_runner_is_told_of_a_task_whose_cancellation_is_heard_before_its_lease(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = await world.submit(2)
+    records = world.store.records
+    lease = records.lease
+
+    async def answered_late(*given: Any) -> list[LeaseReply]:
+        replies = list(await lease(*given))
+        await records.cancel(ids[:1], "t", b"e", b"")
+        for _ in range(50):
+            await asyncio.sleep(0)
+        return replies
+
+    monkeypatch.setattr(records, "lease", answered_late)
+    async with world.scheduler() as scheduler, world.attached(scheduler, credits=2) as runner:
+        held = await runner.assigned(2)
+        assert await runner.cancelled() == ids[:1]
+        assert await world.finish(held) == [Written.FENCED, Written.WRITTEN]
+
+
 async def test_a_dead_runners_task_is_leased_again_with_the_next_attempt(world: World) -> None:
     ids = await world.submit(1)
     async with world.scheduler() as scheduler:
@@ -241,6 +268,49 @@ async def test_a_dead_runners_task_is_leased_again_with_the_next_attempt(world: 
             runner.settle(*ended(second))
             await world.pass_time(3)
             await world.acknowledged()
+
+
+async def test_a_runner_that_lost_its_lease_gets_nothing_more_until_it_speaks(world: World) -> None:
+    ids = await world.submit(1)
+    async with world.scheduler() as scheduler, world.attached(scheduler, credits=5) as frozen:
+        first = await frozen.assigned(1)
+        await world.pass_time(14)
+        later = await world.submit(1)
+        await world.pass_time(2)
+        assert frozen.answers.empty()
+        frozen.settle(Settled(id=ids[0], attempt=1, fate=Settled.FATE_FENCED))
+        again = await frozen.assigned(2)
+        assert sorted(again) == sorted([(ids[0], 2), (later[0], 1)])
+        assert await world.finish(first) == [Written.FENCED]
+        await world.finish(again)
+        frozen.settle(*ended(again))
+        # The message of the lost attempt, too.
+        await world.acknowledged()
+
+
+async def test_a_runner_that_leaves_while_its_tasks_are_leased_and_the_log_is_away_ends_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = await world.submit(1)
+    records, lease = world.store.records, world.store.records.lease
+    leasing, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(wanted: Sequence[tuple[str, int]], runner: str, lease_ms: int) -> list[LeaseReply]:
+        leasing.set()
+        await go_on.wait()
+        return await lease(wanted, runner, lease_ms)
+
+    monkeypatch.setattr(records, "lease", slow)
+    async with world.scheduler() as scheduler:
+        async with world.attached(scheduler, credits=1):
+            await leasing.wait()
+        world.log.available = False
+        go_on.set()
+        await world.pass_time(2)
+        world.log.available = True
+        async with world.attached(scheduler, credits=1, name="r2") as runner:
+            await world.pass_time(8)
+            assert [i for i, _ in await runner.assigned(1)] == ids
 
 
 async def test_a_task_that_loses_its_runner_at_every_attempt_fails_once(world: World) -> None:
@@ -314,6 +384,19 @@ async def test_a_message_that_cannot_be_read_is_set_aside_and_its_neighbours_com
     async with world.scheduler() as scheduler, world.attached(scheduler, credits=1) as runner:
         assert [i for i, _ in await runner.assigned(1)] == ids
         assert [aside.payload for aside in world.log.set_aside] == [b"\xff not a bundle"]
+
+
+async def test_a_message_that_cannot_be_read_waits_for_a_log_that_is_away(world: World) -> None:
+    await world.publisher.publish(Lane("default", Level.NORMAL, 0), b"\xff not a bundle", {})
+    ids = await world.submit(1)
+    world.log.available = False
+    async with world.scheduler() as scheduler, world.attached(scheduler, credits=1) as runner:
+        await world.pass_time(2)
+        assert world.log.set_aside == []
+        world.log.available = True
+        await world.pass_time(2)
+        assert [i for i, _ in await runner.assigned(1)] == ids
+        assert len(world.log.set_aside) == 1
 
 
 async def test_a_backlog_beyond_the_window_stays_on_the_log(world: World) -> None:

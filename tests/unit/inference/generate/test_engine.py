@@ -21,7 +21,7 @@ from inference.generate import GenerateEngine
 from inference.generate import engine as engine_module
 from inference.generate.session import DecoderSession
 from inference.importers import import_gguf
-from inference.loading import EngineSettings
+from inference.settings import EngineSettings
 from scheduler.errors import InvalidInput, ModelFailed, ModelUnusable
 from tests.reference.llama_numpy import LlamaReference
 from tests.reference.tiny_llama import write_tiny_llama

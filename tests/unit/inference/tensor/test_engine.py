@@ -16,7 +16,7 @@ from inference.engine import (
     TensorRequest,
     Update,
 )
-from inference.loading import EngineSettings
+from inference.settings import EngineSettings
 from inference.tensor.engine import TensorEngine
 from scheduler.errors import InvalidInput, ModelFailed, ModelUnusable
 from tests.unit.inference.tensor import onnx_models
