@@ -13,7 +13,9 @@ from tests.fixtures.smollm2 import model_cache
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 
-def test_the_demo_answers_all_four_levels_shows_one_trace_and_leaves_nothing_running(smollm2_gguf: Path) -> None:
+def test_the_demo_answers_all_four_levels_shows_one_trace_and_leaves_nothing_running(
+    smollm2_gguf: Path,
+) -> None:
     command = [sys.executable, "-m", "services.cli", "demo", "--cache", str(model_cache())]
     done = subprocess.run(command, capture_output=True, text=True, timeout=170, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
