@@ -39,6 +39,8 @@ class System:
     lines: list[str] = field(default_factory=list)
     """Everything it has printed so far."""
     _grew: threading.Condition = field(default_factory=threading.Condition)
+    _silent: bool = False
+    """Whether it has closed its output, which it does when it ends."""
 
     def wait_line(self, pattern: str, timeout_s: float = 60.0, *, after: int = 0) -> str:
         """Return the first printed line that matches, from line number `after` on; waits for it.
@@ -51,10 +53,29 @@ class System:
             return next((line for line in self.lines[after:] if wanted.search(line)), None)
 
         with self._grew:
-            self._grew.wait_for(lambda: find() is not None or self._ended(), timeout_s)
+            self._grew.wait_for(lambda: find() is not None or self._silent, timeout_s)
             line = find()
         assert line is not None, f"no line matches {pattern!r} in:\n" + "\n".join(self.lines)
         return line
+
+    def pid(self, name: str) -> int:
+        """Return the process id of a child of `up` by its name: valkey, pulsar-lite, gateway, scheduler or agent."""
+        wanted = re.compile(rf"{re.escape(name)} +starting, pid (\d+)")
+        found = [match for line in self.lines if (match := wanted.match(line))]
+        assert found, f"{name} was never started:\n" + "\n".join(self.lines)
+        return int(found[-1][1])
+
+    def runner(self, model: str) -> psutil.Process:
+        """Return the runner that the agent keeps for a model."""
+        found = [p for p in self.children() if _variable(p, "FOREBAY_RUNNER_MODEL") == model]
+        assert len(found) == 1, f"{len(found)} runners of {model}"
+        return found[0]
+
+    def kill(self, name: str) -> int:
+        """SIGKILL a child of `up`; returns the number of lines printed before, for `wait_line`'s `after`."""
+        printed = len(self.lines)
+        os.kill(self.pid(name), signal.SIGKILL)
+        return printed
 
     def child(self, needle: str) -> psutil.Process:
         """Return the one descendant whose command line contains a text."""
@@ -66,13 +87,9 @@ class System:
         """Return all descendants that live."""
         return psutil.Process(self.process.pid).children(recursive=True)
 
-    def _ended(self) -> bool:
-        return self.process.poll() is not None and not self._reader.is_alive()
-
     def follow(self) -> None:
         """Start to collect what it prints."""
-        self._reader = threading.Thread(target=self._collect, daemon=True, name="forebay-output")
-        self._reader.start()
+        threading.Thread(target=self._collect, daemon=True, name="forebay-output").start()
 
     def _collect(self) -> None:
         assert self.process.stdout is not None
@@ -81,6 +98,7 @@ class System:
                 self.lines.append(line.rstrip("\n"))
                 self._grew.notify_all()
         with self._grew:
+            self._silent = True
             self._grew.notify_all()
 
 
@@ -152,3 +170,10 @@ def _command(process: psutil.Process) -> list[str]:
         return process.cmdline()
     except (psutil.NoSuchProcess, psutil.ZombieProcess):
         return []
+
+
+def _variable(process: psutil.Process, name: str) -> str:
+    try:
+        return process.environ().get(name, "")
+    except (psutil.NoSuchProcess, psutil.ZombieProcess, psutil.AccessDenied):
+        return ""

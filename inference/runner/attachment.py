@@ -24,7 +24,7 @@ from scheduler.ports.clock import Clock
 from services.lifecycle import CHANNEL_OPTIONS
 
 FIRST_PAUSE_S: Final = 0.1
-LONGEST_PAUSE_S: Final = 2.0
+LONGEST_PAUSE_S: Final = 0.5
 WRITE_DEADLINE_S: Final = 30.0
 """Longest wait for the other side to take a message; a scheduler that takes none for so long is gone."""
 

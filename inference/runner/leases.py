@@ -1,5 +1,6 @@
 """Keeps the leases of everything this runner holds, all in one batch, at a third of their length."""
 
+import asyncio
 import logging
 from collections.abc import Sequence
 from typing import Final, Protocol
@@ -40,17 +41,21 @@ class LeaseKeeper:
         self._clock = clock
         self._holder = holder
         self._lease_ms = DEFAULT_LEASE_MS
+        self._changed = asyncio.Event()
 
     def lease_lasts(self, lease_ms: int) -> None:
         """Learn how long leases stand; with schedulers that disagree during a change of settings, the latest."""
-        self._lease_ms = lease_ms
+        if lease_ms != self._lease_ms:
+            self._lease_ms = lease_ms
+            self._changed.set()
 
     async def run(self) -> None:
         """Renew for ever."""
         answered = True
         while True:
+            self._changed.clear()
             pause_s = self._lease_ms / 1000 / RENEWALS_PER_LEASE
-            await self._clock.sleep(pause_s if answered else min(pause_s, AFTER_FAULT_S))
+            await self._pause(pause_s if answered else min(pause_s, AFTER_FAULT_S))
             try:
                 await self._renew()
             except RecordsUnavailable as error:
@@ -59,6 +64,15 @@ class LeaseKeeper:
                 answered = False
             else:
                 answered = True
+
+    async def _pause(self, pause_s: float) -> None:
+        """Sleep that long; no longer than the present length of leases is known to hold."""
+        async with asyncio.TaskGroup() as group:
+            sleeping = group.create_task(self._clock.sleep(pause_s))
+            changing = group.create_task(self._changed.wait())
+            await asyncio.wait({sleeping, changing}, return_when=asyncio.FIRST_COMPLETED)
+            sleeping.cancel()
+            changing.cancel()
 
     async def _renew(self) -> None:
         # A task whose ending is being written needs its lease no more, and a refusal would only tell of the ending.

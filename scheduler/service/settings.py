@@ -21,7 +21,7 @@ class SchedulerSettings:
     """How long a lease stands without renewal, in milliseconds. Runners renew after a third of it."""
     recheck_s: float = 1.0
     """How long a message whose task runs elsewhere rests before its record is looked at again, in seconds."""
-    sweep_s: float = 1.0
+    sweep_s: float = 0.5
     """Time between two sweeps for what deaths interrupted, in seconds."""
     republish_after_ms: int = 5_000
     """Age from which a publication without acknowledgement is made again, in milliseconds."""

@@ -17,6 +17,8 @@ from scheduler.service.republisher import Republisher
 log = logging.getLogger(__name__)
 
 GROUPS = 4
+DUTY_MARGIN_MS = 200
+"""A duty stands for two sweeps and this: a dead sweeper's successor is at work after that time at the latest."""
 LIMIT = 500
 """Most leases, or tickets, of one partition that one sweep takes on."""
 
@@ -55,7 +57,7 @@ class Sweeper:
             try:
                 for group in range(GROUPS):
                     if await self._membership.hold(
-                        f"sweep-{group}", self._member, int(self._interval_s * 3000) + 1000
+                        f"sweep-{group}", self._member, int(self._interval_s * 2000) + DUTY_MARGIN_MS
                     ):
                         await self._sweep(range(group, PARTITIONS, GROUPS))
             except ServerUnavailable as error:

@@ -20,11 +20,13 @@ class Store:
         self.renewed: list[tuple[list[str], int]] = []
         self.lost: set[str] = set()
         self.away = False
+        self.asked = asyncio.Event()
 
     async def renew(self, holds: Sequence[Hold], lease_ms: int) -> list[bool]:
         if self.away:
             raise RecordsUnavailable("away")
         self.renewed.append(([hold.id for hold in holds], lease_ms))
+        self.asked.set()
         return [hold.id not in self.lost for hold in holds]
 
     async def lease(self, wanted: Sequence[tuple[str, int]], runner: str, lease_ms: int) -> list[LeaseReply]:
@@ -103,3 +105,15 @@ async def test_a_store_that_is_away_is_asked_again_soon_and_nothing_is_given_up(
         await b.passes(0.5)
     assert b.store.renewed == [(["a"], 30_000)]
     assert b.lost == []
+
+
+async def test_leases_that_turn_out_shorter_than_the_pause_going_on_are_renewed_in_time() -> None:
+    async with bench(30_000) as b:
+        await b.clock.until_asleep()
+        b.tasks = [held("a")]
+        b.keeper.lease_lasts(1500)
+        await b.store.asked.wait()
+        # Not the sleeper that the change has woken.
+        await asyncio.sleep(0)
+        await b.passes(0.5)
+    assert b.store.renewed == [(["a"], 1500)] * 2

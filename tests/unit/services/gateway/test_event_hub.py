@@ -64,9 +64,14 @@ class CountingStore:
         self.inner = store.records
         self.reads: list[list[str]] = []
         self.failures = 0
+        self.reading = asyncio.Event()
+        self.answers = asyncio.Event()
+        self.answers.set()
 
     async def get(self, ids: Sequence[str], include_result: bool) -> list[Record | None]:
         self.reads.append(list(ids))
+        self.reading.set()
+        await self.answers.wait()
         if self.failures:
             self.failures -= 1
             raise RecordsUnavailable("away")
@@ -177,6 +182,25 @@ async def test_a_read_that_fails_is_made_again_for_named_tasks() -> None:
         system.tell(task_id)
         states = [task.state async for response in stream for task in response.tasks]
     assert states == [task_pb2.TASK_STATE_SUCCEEDED]
+
+
+async def test_a_watch_with_results_that_begins_during_a_read_without_them_gets_the_result() -> None:
+    system = System()
+    (task_id,) = await system.create(1)
+    async with event_hub(system.feed, system.queries, SystemClock()) as hub:  # type: ignore[arg-type]
+        plain = Watch(hub)("default", named(task_id))
+        await anext(plain)
+        await system.end(task_id)
+        system.queries.reading.clear()
+        system.queries.answers.clear()
+        system.tell(task_id)
+        await system.queries.reading.wait()
+        watcher = Watcher("default", ids=[task_id], labels={}, include_result=True)
+        async with hub.watching(watcher):
+            system.queries.answers.set()
+            await watcher.changed.wait()
+            assert [task.result.generate.text for task in watcher.take()] == ["answer"]
+        assert [task.id async for response in plain for task in response.tasks] == [task_id]
 
 
 async def test_a_task_that_is_missing_ends_the_watch() -> None:
