@@ -63,6 +63,7 @@ MOVES: Final[dict[tuple[TaskState, Event], TaskState]] = {
     (TaskState.RUNNING, Event.SUCCEED): TaskState.SUCCEEDED,
     (TaskState.RUNNING, Event.FAIL): TaskState.FAILED,
     (TaskState.RUNNING, Event.CANCEL): TaskState.CANCELLED,
+    (TaskState.RUNNING, Event.EXPIRE): TaskState.EXPIRED,
     (TaskState.RUNNING, Event.LEASE_EXPIRED): TaskState.QUEUED,
     (TaskState.RUNNING, Event.ATTEMPTS_EXHAUSTED): TaskState.FAILED,
     (TaskState.RUNNING, Event.RETURN): TaskState.QUEUED,

@@ -30,10 +30,13 @@ MAX_CONTEXT = 8192
 def _options(settings: EngineSettings) -> Any:
     """Return the session options that decode fastest (measured on 2 cores, in benchmarks/bench_llm_bare.py).
 
-    Threads spin between the operators of a run (a third faster than sleeping) but never between runs, so an idle
-    engine costs nothing. Work is cut into small blocks, so a core that others use does not hold up the run.
+    Threads spin between the operators of a run (a third faster than sleeping), but for 50 µs at most: on a machine
+    whose cores others use too, threads that spin without end take the core from the one they wait for, and a step
+    takes twice as long as without spinning. Between runs they never spin, so an idle engine costs nothing. Work is cut
+    into small blocks, so a core that others use does not hold up the run.
     """
     options = session_options(settings, spinning=True)
+    options.add_session_config_entry("session.intra_op.spin_duration_us", "50")
     options.add_session_config_entry("session.force_spinning_stop", "1")
     options.add_session_config_entry("session.dynamic_block_base", "8")
     return options

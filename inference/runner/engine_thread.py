@@ -17,6 +17,7 @@ from typing import Final, Protocol, TypeVar
 from inference.engine import Chunk, Engine, Failed, Interruptible, Update
 from inference.runner.admission import AdmissionQueue
 from inference.runner.held import Held
+from scheduler.errors import DeadlinePassed
 
 T = TypeVar("T")
 
@@ -186,6 +187,11 @@ class EngineThread:
         now = time.monotonic()
         for task in self._queue.take(room):
             request, task.request = task.request, None
+            if task.overdue(now):
+                refused.append(
+                    Failed(task.key, DeadlinePassed("the deadline passed while it waited in its runner"))
+                )
+                continue
             task.admitted_s = now
             assert request is not None, "only readable work is admitted"
             try:

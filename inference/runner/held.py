@@ -50,5 +50,13 @@ class Held:
     """Whether output of this attempt was handed to the writer."""
     sequence: int = 0
     """Sequence number of the latest chunk of this attempt that the store has; 0 before."""
+    deadline_ms: int = 0
+    """By the record store's clock; 0 for none."""
     ending: bool = False
     """Whether its ending is being written: nothing else may settle it then."""
+
+    def overdue(self, now_s: float) -> bool:
+        """Whether the deadline has passed at a monotonic time. The lease tells what the store's clock said then."""
+        if not self.deadline_ms:
+            return False
+        return self.lease_time_ms + (now_s - self.received_s) * 1000 >= self.deadline_ms

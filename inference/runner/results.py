@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from google.protobuf.duration_pb2 import Duration
 
 from forebay.tasks.v1.inputs_pb2 import FINISH_REASON_ABORTED
-from forebay.tasks.v1.task_pb2 import TASK_STATE_FAILED, TASK_STATE_SUCCEEDED
+from forebay.tasks.v1.task_pb2 import TASK_STATE_SUCCEEDED
 from forebay.tasks.v1.task_service_pb2 import StreamOutputResponse
 from inference.convert import FINISH_REASONS, result_of
 from inference.engine import Done, GenerateOutput
 from inference.runner.held import Held
-from scheduler.errors import ForebayError, ModelFailed
+from scheduler.errors import DeadlinePassed, ForebayError, ModelFailed
 from scheduler.ports.records import Ending, OutputChunk
 from scheduler.states import TaskState
 from services.status import to_status
@@ -62,20 +62,24 @@ def success(held: Held, done: Done, pending: PendingText | None, now_s: float) -
 
 
 def failure(held: Held, error: Exception, pending: PendingText | None, *, streams: bool) -> Ending:
-    """Make the ending of a task that went wrong; `streams` when its model writes a stream that must be closed."""
+    """Make the ending of a task that went wrong, or was never begun because its deadline passed.
+
+    `streams` when its model writes a stream that must be closed.
+    """
     shown = shown_error(error)
     status = to_status(shown)
+    state = TaskState.EXPIRED if isinstance(shown, DeadlinePassed) else TaskState.FAILED
     last_output = b""
     if streams:
         last = _next_chunk(held, pending or PendingText())
         last.finish_reason = FINISH_REASON_ABORTED
-        last.state = TASK_STATE_FAILED
+        last.state = state  # type: ignore[assignment]  # states have the numbers of the contract's
         last.error.CopyFrom(status)
         last_output = last.SerializeToString()
     return Ending(
         held.id,
         held.attempt,
-        TaskState.FAILED,
+        state,
         error=status.SerializeToString(),
         reason=shown.reason,
         last_output=last_output,

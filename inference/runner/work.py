@@ -31,6 +31,7 @@ def hold(assignment: Assignment, source: Source, received_s: float) -> Held:
         assignment.lease_time_ms,
         assignment.traceparent,
         received_s,
+        deadline_ms=envelope.deadline_ms,
     )
 
 

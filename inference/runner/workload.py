@@ -16,7 +16,7 @@ from inference.runner.held import Fate, Held, Source
 from inference.runner.outcomes import Outcome, OutcomeWriter
 from inference.runner.telemetry import Telemetry
 from observability.propagation import trace_id_of
-from scheduler.errors import ForebayError, InvalidInput
+from scheduler.errors import DeadlinePassed, ForebayError, InvalidInput
 from scheduler.ports.clock import Clock
 from scheduler.ports.records import OutcomeStore, Written
 
@@ -156,7 +156,7 @@ class Workload:
 
     def _fail(self, held: Held, failed: Failed, now_s: float) -> None:
         # What the client got wrong is the client's to read; the rest is for the one who runs the models.
-        if not isinstance(failed.error, InvalidInput):
+        if not isinstance(failed.error, InvalidInput | DeadlinePassed):
             _log.warning(
                 "task failed",
                 extra={

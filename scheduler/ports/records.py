@@ -105,11 +105,11 @@ class Ending(NamedTuple):
     id: str
     attempt: int
     state: TaskState
-    """SUCCEEDED or FAILED."""
+    """SUCCEEDED, FAILED, or EXPIRED for an attempt whose deadline passed before the model took it in."""
     result: bytes = b""
     """Serialised `forebay.tasks.v1.Result` for SUCCEEDED; opaque here."""
     error: bytes = b""
-    """Serialised `google.rpc.Status` for FAILED; opaque here."""
+    """Serialised `google.rpc.Status` for FAILED and EXPIRED; opaque here."""
     reason: str = ""
     """UPPER_SNAKE word for the history; empty for the ordinary way."""
     last_output: bytes = b""

@@ -37,7 +37,7 @@ async def test_a_result_is_left_out_when_it_is_not_asked_for(store: Store) -> No
     assert (record.state, record.result) == (TaskState.SUCCEEDED, b"")
 
 
-@pytest.mark.parametrize("state", [TaskState.SUCCEEDED, TaskState.FAILED])
+@pytest.mark.parametrize("state", [TaskState.SUCCEEDED, TaskState.FAILED, TaskState.EXPIRED])
 async def test_repeating_an_ending_changes_nothing(store: Store, state: TaskState) -> None:
     task = new_task()
     await store.start(task)

@@ -144,7 +144,8 @@ class MemoryRecords:
             changes.append(self._state.move(row, ending.state, ending.reason))
             return Written.WRITTEN
         row = self._state.row(ending.id)
-        ended = row and row.attempt == ending.attempt and row.state in (TaskState.SUCCEEDED, TaskState.FAILED)
+        by_runner = {TaskState.SUCCEEDED, TaskState.FAILED, ending.state}
+        ended = row and row.attempt == ending.attempt and row.state in by_runner
         return (
             Written.ALREADY if row and ended and row.history[-1].reason != "RUNNER_LOST" else Written.FENCED
         )

@@ -41,8 +41,9 @@ while i <= last do
     note(state .. attempt, id)
     verdict = 1
   elseif v then
-    local ended = match(v, '^([67],%d+),')
-    if (ended == '6,' .. attempt or ended == '7,' .. attempt) and not match(v, 'RUNNER_LOST$') then
+    -- What a runner wrote, it may write again; a lease that ran out, or met a deadline, was written by others.
+    local ended, of = match(v, '^([679]),(%d+),')
+    if of == attempt and (ended ~= '9' or state == '9') and not match(v, 'RUNNER_LOST$') then
       verdict = 2
     end
   end

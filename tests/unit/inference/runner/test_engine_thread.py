@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
@@ -10,7 +11,7 @@ import pytest
 from inference.engine import Chunk, Done, EngineKind, Failed, GenerateRequest, Update
 from inference.runner.admission import AdmissionQueue
 from inference.runner.engine_thread import EngineThread
-from scheduler.errors import InvalidInput, ModelUnusable
+from scheduler.errors import DeadlinePassed, InvalidInput, ModelUnusable
 from scheduler.policies.levels import WeightedLevels
 from scheduler.states import Level
 
@@ -134,6 +135,24 @@ async def test_text_is_not_held_back_beyond_the_window() -> None:
         thread.admit([held("a", request=GenerateRequest(prompt="hi", max_tokens=1_000_000))])
         await heard.until(lambda: len(heard.batches) > 5)
         thread.cancel(["a"])
+
+
+async def test_a_task_whose_deadline_passes_while_it_waits_never_enters_the_engine() -> None:
+    engine, heard = FakeEngine(capacity=1), Heard()
+    engine.go.clear()
+    async with thread_of(engine, heard) as thread:
+        thread.admit([held("first")])
+        engine.stepped.wait(LONGEST_WAIT_S)
+        late, timely = held("late"), held("timely")
+        late.deadline_ms, timely.deadline_ms = late.lease_time_ms + 1, timely.lease_time_ms + 3_600_000
+        late.received_s = timely.received_s = time.monotonic() - 1.0
+        thread.admit([late, timely])
+        engine.go.set()
+        await heard.until(lambda: len(heard.updates) == 3)
+    assert engine.order == ["first", "timely"]
+    (failed,) = [update for update in heard.updates if isinstance(update, Failed)]
+    assert failed.key == "late"
+    assert isinstance(failed.error, DeadlinePassed)
 
 
 async def test_a_request_that_the_engine_refuses_fails_alone() -> None:
