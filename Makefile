@@ -79,7 +79,7 @@ test-integration: $(STAMP) ## Run the tests that start servers
 	$(BIN)/pytest $(SERVER_TESTS)
 
 .PHONY: bench
-bench: bench-tasks bench-llm ## Run every measurement
+bench: bench-tasks bench-llm bench-idle bench-start ## Run every measurement
 
 .PHONY: bench-tasks
 bench-tasks: ## Measure durable tasks a second, with Celery beside it
@@ -90,6 +90,14 @@ bench-tasks: ## Measure durable tasks a second, with Celery beside it
 bench-llm: ## Measure decoded tokens a second: the bare engine and the whole platform
 	@$(MAKE) --no-print-directory setup EXTRAS='$(EXTRAS),bench'
 	$(BIN)/python -m benchmarks.bench_llm
+
+.PHONY: bench-idle
+bench-idle: $(STAMP) ## Measure what the platform costs while nothing happens
+	$(BIN)/python -m benchmarks.bench_idle
+
+.PHONY: bench-start
+bench-start: $(STAMP) ## Measure the time from git clone to the first streamed token
+	$(BIN)/python -m benchmarks.bench_start
 
 # --- the house rules -------------------------------------------------------------------------------------------------
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import psutil
 
+from inference.huge_pages import VARIABLE, with_huge_pages
+
 
 def describe() -> str:
     """Return one line: processor, cores, memory, system, Python."""
@@ -70,6 +72,14 @@ def short_name(process: psutil.Process) -> str:
         if needle in command:
             return name
     return process.name()
+
+
+def restart_with_huge_pages() -> None:
+    """Give this process, and not its children, the memory that runners have: start it again as they are started."""
+    environ = with_huge_pages(os.environ)
+    if environ != os.environ:
+        os.execve(sys.executable, [sys.executable, "-m", _module(), *sys.argv[1:]], environ)
+    del os.environ[VARIABLE]  # it was read when the process started
 
 
 def _module() -> str:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
+from inference.huge_pages import with_huge_pages
 from services.lifecycle import PARENT_VARIABLE
 
 
@@ -42,10 +43,10 @@ class Spawn(Protocol):
 
 
 class PythonSpawn:
-    """Starts `python -m inference.runner` with this process's environment; it dies with this process."""
+    """Starts `python -m inference.runner` with this process's environment and huge pages; it dies with this process."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
-        self._environ = dict(environ)
+        self._environ = with_huge_pages(environ)
 
     async def __call__(self, model: str, path: Path, runner_id: str) -> RunnerProcess:
         """Start one runner. Its logs go where ours go."""
