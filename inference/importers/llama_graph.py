@@ -42,7 +42,7 @@ class LlamaGraph:
         self._lengths()
         self._rotation(weights.rope_frequencies())
         head = weights.head()
-        residual = self._embed(weights.embedding(), shared=head is None)
+        residual = self._embed(weights.embedding())
         normal = self._norm("model.layers.0.input_norm", residual, None, weights.layer(0).attention_norm)[0]
         for index in range(shape.layers):
             after = (
@@ -107,7 +107,7 @@ class LlamaGraph:
         )
         return f"{name}.out", f"{name}.sum"
 
-    def _embed(self, table: Float32, *, shared: bool) -> str:
+    def _embed(self, table: Float32) -> str:
         """Look tokens up. In an int4 model the table has 8 bits, and a head that shares it uses the same bytes."""
         if self._quantization == "fp32":
             self._constant("model.embedding", table)
