@@ -4,9 +4,9 @@ While it is off, every function here is one comparison and returns a constant, a
 even imported. What happens when it is on lives in `observability/recording.py`.
 
     flush = configure(names.SERVICE_SCHEDULER, settings.otlp_endpoint)
-    with span(names.SPAN_LEASE, attributes={names.TASK_COUNT: 40}) as lease:
+    with span(names.records_span("lease"), attributes={names.DB_OPERATION_BATCH_SIZE: 40}) as lease:
         ...
-        lease.set(names.PARTITION, 7)
+        lease.set(names.ERROR_TYPE, "RECORDS_UNAVAILABLE")
     flush()
 """
 

@@ -3,12 +3,13 @@
 grpcio-tools has its gRPC generator compiled into its own protoc and offers no plugin executable,
 while buf talks to plugins only. This script speaks the plugin protocol on one side (a
 CodeGeneratorRequest on standard input, a CodeGeneratorResponse on standard output; see
-google/protobuf/compiler/plugin.proto) and calls that protoc on the other.
+google/protobuf/compiler/plugin.proto) and calls that protoc on the other. It also marks each package
+of ours as typed (PEP 561): the generated folder is emptied first, so nothing else could keep the marker.
 """
 
 import sys
 import tempfile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from google.protobuf.compiler import plugin_pb2
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
@@ -16,11 +17,14 @@ from grpc_tools import protoc
 
 
 def generate(request: plugin_pb2.CodeGeneratorRequest) -> plugin_pb2.CodeGeneratorResponse:
-    """Generate `*_pb2_grpc.py` for the requested files that define a service."""
+    """Generate `*_pb2_grpc.py` for the requested files that define a service, and `py.typed` for their packages."""
     response = plugin_pb2.CodeGeneratorResponse(
         supported_features=plugin_pb2.CodeGeneratorResponse.FEATURE_PROTO3_OPTIONAL
     )
     wanted = set(request.file_to_generate)
+    # The package is the folder of the versions: forebay/tasks for forebay/tasks/v1/task.proto.
+    for package in sorted({str(PurePosixPath(name).parent.parent) for name in wanted}):
+        response.file.add(name=f"{package}/py.typed", content="")
     services = [f.name for f in request.proto_file if f.name in wanted and f.service]
     if not services:
         return response

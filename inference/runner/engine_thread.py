@@ -1,4 +1,5 @@
-"""The thread that owns the engine.
+"""The thread that owns the engine. A request comes here from inference/runner/workload.py, is executed together with
+the others that the runner holds, and what it brings goes on in inference/runner/outcomes.py.
 
 It steps the engine by itself as long as there is work, so a token costs no turn of the event loop, and sleeps on its
 inbox when there is none. Updates go to the loop in batches with at most one wake-up outstanding; text of a running

@@ -1,4 +1,5 @@
-"""Writes what executions bring: output of running generations, and the endings of tasks.
+"""Writes what executions bring: output of running generations, and the endings of tasks. A request comes here from
+inference/runner/engine_thread.py and ends here: its record has the outcome, and who watches it is told.
 
 One write is on its way at a time, and what comes meanwhile goes with the next one: batches grow with the load, and
 nothing waits when there is none. A task's text is always written before its ending, or with it.

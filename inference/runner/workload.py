@@ -1,4 +1,5 @@
-"""Everything this runner holds: from `attachment` to the engine thread, from there to `outcomes`, and back.
+"""Everything this runner holds. A request comes here from scheduler/service/dispatcher.py (`attachment.py` reads the
+stream), waits and runs in inference/runner/engine_thread.py, and passes here again on its way to `outcomes.py`.
 
 Each task leaves exactly once, with its fate for the scheduler that sent it.
 """

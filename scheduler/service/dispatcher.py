@@ -1,5 +1,5 @@
-"""From the window to a runner: choose, lease, assign. A request comes here from intake.py and goes on in
-inference/runner/attachment.py.
+"""From the window to a runner: choose, lease, assign. A request comes here from scheduler/service/intake.py and goes
+on, over the stream that the runner's `attachment.py` holds, in inference/runner/workload.py.
 """
 
 import asyncio

@@ -1,5 +1,5 @@
 """From the log into the window. A request comes here from the lanes that services/gateway/publisher.py fills and goes
-on in dispatcher.py.
+on in scheduler/service/dispatcher.py.
 """
 
 import asyncio

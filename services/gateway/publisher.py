@@ -1,7 +1,8 @@
-"""Group commit in front of the log: what comes for a lane while a bundle is on its way travels in the next one.
+"""Group commit in front of the log: what comes for a lane while a bundle is on its way travels in the next one. A
+request comes here from services/gateway/submit.py and goes on, over the log, in scheduler/service/intake.py.
 
 A bundle leaves at once when its lane is idle, when it is full (256 tasks or 256 KiB), when the one before it has been
-acknowledged, and otherwise 2 ms after its first task came. Called by `submit.py`; the log's acknowledgement ends it.
+acknowledged, and otherwise 2 ms after its first task came.
 """
 
 import asyncio

@@ -1,4 +1,5 @@
-"""Accepting tasks durably: check, record, put on the log, answer. Called by `task_service.py`; the scheduler is next.
+"""Accepting tasks durably: check, record, put on the log, answer. A request comes here from
+sdk/forebay/client/async_client.py (by way of `task_service.py`) and goes on in services/gateway/publisher.py.
 
 A task is answered as accepted only after the log's acknowledgement. When that does not come, the record is there
 already and the sweeper publishes it: the task will run, and a client that wants it once retries with the same key.

@@ -1,4 +1,5 @@
-"""The client for asyncio: one thin method for each thing that can be asked, and so a long module.
+"""The client for asyncio: one thin method for each thing that can be asked, and so a long module. A request begins
+here, with `submit`, and goes on in services/gateway/submit.py.
 
 `sync_client.py` has the same methods for everybody else.
 """
