@@ -153,3 +153,8 @@ async def test_a_taken_address_is_an_error_of_the_operating_system() -> None:
         with pytest.raises(OSError):
             async with serve_metrics(registry, address):
                 pass
+
+
+def test_no_counter_brings_a_series_of_the_time_of_its_making(registry: CollectorRegistry) -> None:
+    GatewayMetrics(registry).submitted("high", 1)
+    assert b"_created" not in page(registry)[0]

@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class DispatchServiceStub(object):
-    """Between runners and schedulers. Runners dial; a runner holds one stream to every scheduler.
+    """Between runners and schedulers. Runners dial; a runner holds one stream to every scheduler. Internal: times are
+    milliseconds, see docs/adr/0009-milliseconds-inside.md.
     """
 
     def __init__(self, channel):
@@ -43,7 +44,8 @@ class DispatchServiceStub(object):
 
 
 class DispatchServiceServicer(object):
-    """Between runners and schedulers. Runners dial; a runner holds one stream to every scheduler.
+    """Between runners and schedulers. Runners dial; a runner holds one stream to every scheduler. Internal: times are
+    milliseconds, see docs/adr/0009-milliseconds-inside.md.
     """
 
     def Attach(self, request_iterator, context):
@@ -71,7 +73,8 @@ def add_DispatchServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class DispatchService(object):
-    """Between runners and schedulers. Runners dial; a runner holds one stream to every scheduler.
+    """Between runners and schedulers. Runners dial; a runner holds one stream to every scheduler. Internal: times are
+    milliseconds, see docs/adr/0009-milliseconds-inside.md.
     """
 
     @staticmethod

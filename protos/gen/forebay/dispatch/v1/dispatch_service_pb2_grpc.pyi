@@ -21,7 +21,9 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class DispatchServiceStub:
-    """Between runners and schedulers. Runners dial; a runner holds one stream to every scheduler."""
+    """Between runners and schedulers. Runners dial; a runner holds one stream to every scheduler. Internal: times are
+    milliseconds, see docs/adr/0009-milliseconds-inside.md.
+    """
 
     @typing.overload
     def __new__(cls, channel: grpc.Channel) -> DispatchServiceStub: ...
@@ -34,7 +36,9 @@ class DispatchServiceStub:
 
 @typing.type_check_only
 class DispatchServiceAsyncStub(DispatchServiceStub):
-    """Between runners and schedulers. Runners dial; a runner holds one stream to every scheduler."""
+    """Between runners and schedulers. Runners dial; a runner holds one stream to every scheduler. Internal: times are
+    milliseconds, see docs/adr/0009-milliseconds-inside.md.
+    """
 
     def __init__(self, channel: grpc.aio.Channel) -> None: ...
     Attach: grpc.aio.StreamStreamMultiCallable[forebay.dispatch.v1.dispatch_service_pb2.AttachRequest, forebay.dispatch.v1.dispatch_service_pb2.AttachResponse]  # type: ignore[assignment]
@@ -43,7 +47,9 @@ class DispatchServiceAsyncStub(DispatchServiceStub):
     """
 
 class DispatchServiceServicer(metaclass=abc.ABCMeta):
-    """Between runners and schedulers. Runners dial; a runner holds one stream to every scheduler."""
+    """Between runners and schedulers. Runners dial; a runner holds one stream to every scheduler. Internal: times are
+    milliseconds, see docs/adr/0009-milliseconds-inside.md.
+    """
 
     @abc.abstractmethod
     def Attach(

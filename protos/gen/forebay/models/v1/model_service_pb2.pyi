@@ -287,7 +287,9 @@ class ListRunnersRequest(google.protobuf.message.Message):
 
     MODEL_FIELD_NUMBER: builtins.int
     model: builtins.str
-    """Only runners of this model. Default: all."""
+    """Only runners of this model. At most 128 ASCII letters, digits, '.', '_', '-'; one that nobody serves has no
+    runners. Default: all.
+    """
     def __init__(
         self,
         *,

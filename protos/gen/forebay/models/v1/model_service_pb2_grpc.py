@@ -59,7 +59,8 @@ class ModelServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListRunners(self, request, context):
-        """Lists runners, by model and id. UNAVAILABLE when membership cannot be read.
+        """Lists runners, by model and id. INVALID_ARGUMENT for a model that cannot be the name of one; UNAVAILABLE when
+        membership cannot be read.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

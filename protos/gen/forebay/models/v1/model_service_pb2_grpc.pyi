@@ -30,7 +30,9 @@ class ModelServiceStub:
     ListModels: grpc.UnaryUnaryMultiCallable[forebay.models.v1.model_service_pb2.ListModelsRequest, forebay.models.v1.model_service_pb2.ListModelsResponse]
     """Lists models that runners announce, by name. UNAVAILABLE when membership cannot be read."""
     ListRunners: grpc.UnaryUnaryMultiCallable[forebay.models.v1.model_service_pb2.ListRunnersRequest, forebay.models.v1.model_service_pb2.ListRunnersResponse]
-    """Lists runners, by model and id. UNAVAILABLE when membership cannot be read."""
+    """Lists runners, by model and id. INVALID_ARGUMENT for a model that cannot be the name of one; UNAVAILABLE when
+    membership cannot be read.
+    """
 
 @typing.type_check_only
 class ModelServiceAsyncStub(ModelServiceStub):
@@ -40,7 +42,9 @@ class ModelServiceAsyncStub(ModelServiceStub):
     ListModels: grpc.aio.UnaryUnaryMultiCallable[forebay.models.v1.model_service_pb2.ListModelsRequest, forebay.models.v1.model_service_pb2.ListModelsResponse]  # type: ignore[assignment]
     """Lists models that runners announce, by name. UNAVAILABLE when membership cannot be read."""
     ListRunners: grpc.aio.UnaryUnaryMultiCallable[forebay.models.v1.model_service_pb2.ListRunnersRequest, forebay.models.v1.model_service_pb2.ListRunnersResponse]  # type: ignore[assignment]
-    """Lists runners, by model and id. UNAVAILABLE when membership cannot be read."""
+    """Lists runners, by model and id. INVALID_ARGUMENT for a model that cannot be the name of one; UNAVAILABLE when
+    membership cannot be read.
+    """
 
 class ModelServiceServicer(metaclass=abc.ABCMeta):
     """Which models the fleet serves, and by whom."""
@@ -59,6 +63,8 @@ class ModelServiceServicer(metaclass=abc.ABCMeta):
         request: forebay.models.v1.model_service_pb2.ListRunnersRequest,
         context: _ServicerContext,
     ) -> typing.Union[forebay.models.v1.model_service_pb2.ListRunnersResponse, collections.abc.Awaitable[forebay.models.v1.model_service_pb2.ListRunnersResponse]]:
-        """Lists runners, by model and id. UNAVAILABLE when membership cannot be read."""
+        """Lists runners, by model and id. INVALID_ARGUMENT for a model that cannot be the name of one; UNAVAILABLE when
+        membership cannot be read.
+        """
 
 def add_ModelServiceServicer_to_server(servicer: ModelServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

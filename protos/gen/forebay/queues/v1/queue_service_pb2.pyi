@@ -28,7 +28,9 @@ class ListQueuesRequest(google.protobuf.message.Message):
 
     POOL_FIELD_NUMBER: builtins.int
     pool: builtins.str
-    """Only this pool. Default: all pools."""
+    """Only this pool. At most 63 lower-case ASCII letters, digits, '-'; one that does not exist has no queues.
+    Default: all pools.
+    """
     def __init__(
         self,
         *,

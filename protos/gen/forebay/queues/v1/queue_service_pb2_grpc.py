@@ -47,7 +47,8 @@ class QueueServiceServicer(object):
     """
 
     def ListQueues(self, request, context):
-        """Lists the queues of every pool, highest level first. UNAVAILABLE when the record store does not answer.
+        """Lists the queues of every pool, highest level first. INVALID_ARGUMENT for a pool that cannot be the name of one;
+        UNAVAILABLE when the record store does not answer.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

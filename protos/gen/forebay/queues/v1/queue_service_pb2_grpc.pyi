@@ -28,7 +28,9 @@ class QueueServiceStub:
     @typing.overload
     def __new__(cls, channel: grpc.aio.Channel) -> QueueServiceAsyncStub: ...
     ListQueues: grpc.UnaryUnaryMultiCallable[forebay.queues.v1.queue_service_pb2.ListQueuesRequest, forebay.queues.v1.queue_service_pb2.ListQueuesResponse]
-    """Lists the queues of every pool, highest level first. UNAVAILABLE when the record store does not answer."""
+    """Lists the queues of every pool, highest level first. INVALID_ARGUMENT for a pool that cannot be the name of one;
+    UNAVAILABLE when the record store does not answer.
+    """
 
 @typing.type_check_only
 class QueueServiceAsyncStub(QueueServiceStub):
@@ -36,7 +38,9 @@ class QueueServiceAsyncStub(QueueServiceStub):
 
     def __init__(self, channel: grpc.aio.Channel) -> None: ...
     ListQueues: grpc.aio.UnaryUnaryMultiCallable[forebay.queues.v1.queue_service_pb2.ListQueuesRequest, forebay.queues.v1.queue_service_pb2.ListQueuesResponse]  # type: ignore[assignment]
-    """Lists the queues of every pool, highest level first. UNAVAILABLE when the record store does not answer."""
+    """Lists the queues of every pool, highest level first. INVALID_ARGUMENT for a pool that cannot be the name of one;
+    UNAVAILABLE when the record store does not answer.
+    """
 
 class QueueServiceServicer(metaclass=abc.ABCMeta):
     """What waits and what runs."""
@@ -47,6 +51,8 @@ class QueueServiceServicer(metaclass=abc.ABCMeta):
         request: forebay.queues.v1.queue_service_pb2.ListQueuesRequest,
         context: _ServicerContext,
     ) -> typing.Union[forebay.queues.v1.queue_service_pb2.ListQueuesResponse, collections.abc.Awaitable[forebay.queues.v1.queue_service_pb2.ListQueuesResponse]]:
-        """Lists the queues of every pool, highest level first. UNAVAILABLE when the record store does not answer."""
+        """Lists the queues of every pool, highest level first. INVALID_ARGUMENT for a pool that cannot be the name of one;
+        UNAVAILABLE when the record store does not answer.
+        """
 
 def add_QueueServiceServicer_to_server(servicer: QueueServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

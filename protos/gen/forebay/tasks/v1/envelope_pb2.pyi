@@ -21,7 +21,9 @@ DESCRIPTOR: google.protobuf.descriptor.FileDescriptor
 
 @typing.final
 class Envelope(google.protobuf.message.Message):
-    """What the log carries for one task, and what its record keeps: all that is needed to run it again from nothing."""
+    """What the log carries for one task, and what its record keeps: all that is needed to run it again from nothing.
+    Internal: times are milliseconds, see docs/adr/0009-milliseconds-inside.md.
+    """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 

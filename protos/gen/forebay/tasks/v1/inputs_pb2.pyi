@@ -49,17 +49,21 @@ Global___FinishReason: typing_extensions.TypeAlias = FinishReason
 
 @typing.final
 class ChatMessage(google.protobuf.message.Message):
-    """One message of a chat."""
+    """One message of a chat. What a rule of this file refuses is INVALID_ARGUMENT of its task, with the path of the field;
+    what only a runner can tell (tokens, the model's inputs) ends the task as FAILED with reason INVALID_INPUT.
+    """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     ROLE_FIELD_NUMBER: builtins.int
     PARTS_FIELD_NUMBER: builtins.int
     role: builtins.str
-    """Who speaks: "system", "user", "assistant" or "tool". Required. Set by the client."""
+    """Who speaks: "system", "user", "assistant" or "tool", in lower case; INVALID_ARGUMENT for anything else. Required.
+    Set by the client.
+    """
     @property
     def parts(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___ContentPart]:
-        """What is said, in order. At least one part. Set by the client."""
+        """What is said, in order. 1 to 256 parts. Set by the client."""
 
     def __init__(
         self,
@@ -105,7 +109,7 @@ class ChatMessages(google.protobuf.message.Message):
     MESSAGES_FIELD_NUMBER: builtins.int
     @property
     def messages(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___ChatMessage]:
-        """At least one message, at most 1024. Set by the client."""
+        """1 to 1024 messages. Set by the client."""
 
     def __init__(
         self,
@@ -136,7 +140,9 @@ class GenerateInput(google.protobuf.message.Message):
     prompt: builtins.str
     """Text that is tokenised as it stands, without the chat template. UTF-8, not empty."""
     max_tokens: builtins.int
-    """Most tokens that are generated. 1 up to the model's context. Default 256."""
+    """Most tokens that are generated. 1 to 1,048,576. Default 256. The runner generates no more than the model's context
+    leaves after the prompt and then ends with FINISH_REASON_LENGTH; a prompt that leaves nothing is INVALID_INPUT.
+    """
     temperature: builtins.float
     """Softness of the choice of the next token. 0 (always the most probable token) to 2. Default 0."""
     top_p: builtins.float
@@ -151,11 +157,13 @@ class GenerateInput(google.protobuf.message.Message):
     """Go on when the model says that it has finished, up to max_tokens. Default false. For benchmarks."""
     @property
     def messages(self) -> Global___ChatMessages:
-        """A chat, laid out by the model's chat template with a generation prompt at its end."""
+        """A chat, laid out by the model's chat template with a generation prompt at its end. A model without a template
+        takes prompts only.
+        """
 
     @property
     def stop(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Generation ends before the first of these strings, which is not returned. At most 16, none empty, 1 KiB each."""
+        """Generation ends before the first of these strings, which is not returned. At most 16, of 1 to 1024 bytes of UTF-8."""
 
     def __init__(
         self,
@@ -246,14 +254,16 @@ class Tensor(google.protobuf.message.Message):
     SHAPE_FIELD_NUMBER: builtins.int
     RAW_FIELD_NUMBER: builtins.int
     name: builtins.str
-    """Name of the model's input or output. Required."""
+    """Name of the model's input or output. 1 to 256 characters. Required."""
     datatype: builtins.str
     """Element type: BOOL, UINT8, UINT16, UINT32, UINT64, INT8, INT16, INT32, INT64, FP16, FP32, FP64 or BYTES. Required."""
     raw: builtins.bytes
-    """Elements in row-major order, little-endian; each BYTES element is preceded by its length as 4 little-endian bytes."""
+    """Elements in row-major order, little-endian; each BYTES element is preceded by its length as 4 little-endian bytes.
+    Exactly as many bytes as the shape and the datatype ask for.
+    """
     @property
     def shape(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
-        """Dimensions, outermost first. Empty for a scalar. None negative."""
+        """Dimensions, outermost first. Empty for a scalar. At most 32, none negative."""
 
     def __init__(
         self,
@@ -277,7 +287,7 @@ class TensorInput(google.protobuf.message.Message):
     TENSORS_FIELD_NUMBER: builtins.int
     @property
     def tensors(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Tensor]:
-        """One tensor for each input of the model; each name once. Set by the client."""
+        """One tensor for each input of the model; each name once. 1 to 1024 tensors. Set by the client."""
 
     def __init__(
         self,

@@ -115,7 +115,9 @@ class RetryPolicy(google.protobuf.message.Message):
 
     MAX_ATTEMPTS_FIELD_NUMBER: builtins.int
     max_attempts: builtins.int
-    """Most executions, the first one counted. 1 to 100. Default 3. A runner that dies with the task uses up one."""
+    """Most executions, the first one counted. 1 to 100, or 0 for the default, 3.
+    A runner that dies with the task uses up one.
+    """
     def __init__(
         self,
         *,
@@ -159,11 +161,15 @@ class TaskSpec(google.protobuf.message.Message):
     IDEMPOTENCY_KEY_FIELD_NUMBER: builtins.int
     LABELS_FIELD_NUMBER: builtins.int
     model: builtins.str
-    """The model's name, for example "smollm2". Required. Letters, digits, '.', '_', '-'; at most 128 characters."""
+    """The model's name, for example "smollm2". Required. 1 to 128 ASCII letters, digits, '.', '_', '-'. It need not be
+    served yet: the task waits.
+    """
     priority: Global___Priority.ValueType
-    """How urgent it is. Default NORMAL."""
+    """How urgent it is. Default NORMAL. INVALID_ARGUMENT for a number that is no level."""
     pool: builtins.str
-    """The pool of runners that shall run it. Lower-case letters, digits, '-'; at most 63 characters. Default "default"."""
+    """The pool of runners that shall run it: one of those that the gateway is configured with, else INVALID_ARGUMENT,
+    which names them. At most 63 lower-case ASCII letters, digits, '-'. Default "default".
+    """
     idempotency_key: builtins.str
     """Same key and same spec: the task that exists is returned. Same key, other spec: ALREADY_EXISTS.
     At most 256 characters. Kept for 24 hours. Default: none.
@@ -178,15 +184,17 @@ class TaskSpec(google.protobuf.message.Message):
 
     @property
     def deadline(self) -> google.protobuf.timestamp_pb2.Timestamp:
-        """The task is never started after this time; it ends as EXPIRED instead. Default: none."""
+        """The task is never started after this time; it ends as EXPIRED instead. From 1970-01-01T00:00:01Z to before the
+        year 10000; rounded down to milliseconds; may be past already. Default: none.
+        """
 
     @property
     def retry(self) -> Global___RetryPolicy:
-        """How often it may be tried."""
+        """How often it may be tried. Default: as an empty RetryPolicy."""
 
     @property
     def labels(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
-        """For people and filters. At most 32; keys at most 63 and values at most 255 characters."""
+        """For people and filters. At most 32; keys of 1 to 63 characters, values of 0 to 255."""
 
     def __init__(
         self,

@@ -31,7 +31,7 @@ class SubmitTasksRequest(google.protobuf.message.Message):
     TASKS_FIELD_NUMBER: builtins.int
     @property
     def tasks(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[forebay.tasks.v1.task_pb2.TaskSpec]:
-        """1 to 1000 tasks, 1 MiB each."""
+        """1 to 1000 tasks, each a TaskSpec of at most 1 MiB when serialised. At most 32 faults of one task are reported."""
 
     def __init__(
         self,
@@ -175,20 +175,20 @@ class TaskFilter(google.protobuf.message.Message):
     PRIORITIES_FIELD_NUMBER: builtins.int
     POOL_FIELD_NUMBER: builtins.int
     model: builtins.str
-    """Exactly this model name."""
+    """Exactly this model name. At most 128 ASCII letters, digits, '.', '_', '-'."""
     pool: builtins.str
-    """Exactly this pool."""
+    """Exactly this pool. At most 63 lower-case ASCII letters, digits, '-'; it need not be configured."""
     @property
     def states(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[forebay.tasks.v1.task_pb2.TaskState.ValueType]:
-        """Any of these states."""
+        """Any of these states. UNSPECIFIED among them means any state; a number that is no state is INVALID_ARGUMENT."""
 
     @property
     def labels(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
-        """All of these labels with these values."""
+        """All of these labels with these values. At most 32; keys of 1 to 63 characters, values of 0 to 255."""
 
     @property
     def priorities(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[forebay.tasks.v1.task_pb2.Priority.ValueType]:
-        """Any of these priorities."""
+        """Any of these priorities. UNSPECIFIED means NORMAL; a number that is no level is INVALID_ARGUMENT."""
 
     def __init__(
         self,
@@ -214,9 +214,9 @@ class ListTasksRequest(google.protobuf.message.Message):
     PAGE_SIZE_FIELD_NUMBER: builtins.int
     PAGE_TOKEN_FIELD_NUMBER: builtins.int
     page_size: builtins.int
-    """Most tasks to return. 1 to 1000. Default 50."""
+    """Most tasks to return. 1 to 1000, or 0 for the default, 50."""
     page_token: builtins.str
-    """From the previous response, with the same filter. Default: from the newest."""
+    """From the previous response, with the same filter. At most 512 characters. Default: from the newest."""
     @property
     def filter(self) -> Global___TaskFilter:
         """Which tasks. Default: all."""
@@ -361,7 +361,7 @@ class LabelSelector(google.protobuf.message.Message):
     LABELS_FIELD_NUMBER: builtins.int
     @property
     def labels(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
-        """At least one label."""
+        """1 to 32 labels; keys of 1 to 63 characters, values of 0 to 255."""
 
     def __init__(
         self,
@@ -407,7 +407,7 @@ class StreamOutputRequest(google.protobuf.message.Message):
     id: builtins.str
     """The task's id. Required."""
     after_sequence: builtins.int
-    """Start after this sequence number. Default 0: from the beginning."""
+    """Start after this sequence number. 0 or more. Default 0: from the beginning."""
     def __init__(
         self,
         *,

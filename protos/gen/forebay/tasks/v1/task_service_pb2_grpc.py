@@ -84,14 +84,15 @@ class TaskServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def GetTask(self, request, context):
-        """Returns one task. NOT_FOUND; INVALID_ARGUMENT for an id that cannot be one.
+        """Returns one task. NOT_FOUND; INVALID_ARGUMENT for an id that is missing or cannot be one.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListTasks(self, request, context):
-        """Lists the caller's tasks, newest first. INVALID_ARGUMENT for a page token of another request.
+        """Lists the caller's tasks, newest first. INVALID_ARGUMENT for a page token of another caller or filter, a page size
+        out of range, and a filter that breaks a rule of TaskFilter.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -101,7 +102,8 @@ class TaskServiceServicer(object):
         """Streams the present state of tasks and then each change, in batches. Ends when every named task is terminal;
         a watch by selector or of everything begins with an empty batch, from which on nothing is missed, and ends with
         the call, or with UNAVAILABLE when changes may have been lost: begin again then. NOT_FOUND when a named task does
-        not exist. RESOURCE_EXHAUSTED when more than 20,000 updates wait to be read.
+        not exist. INVALID_ARGUMENT without a target, and for ids or labels that break a rule. RESOURCE_EXHAUSTED when more
+        than 20,000 updates wait to be read.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -109,14 +111,16 @@ class TaskServiceServicer(object):
 
     def StreamOutput(self, request, context):
         """Streams what a generation writes, from any point within retention, until its end. NOT_FOUND; OUT_OF_RANGE when
-        chunks after after_sequence are no longer kept.
+        chunks after after_sequence are no longer kept. INVALID_ARGUMENT for an id that cannot be one and a negative
+        after_sequence.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CancelTasks(self, request, context):
-        """Cancels tasks in any state. After OK no result of them appears. INVALID_ARGUMENT when ids and filter are both absent.
+        """Cancels tasks in any state. After OK no result of them appears. INVALID_ARGUMENT when ids and filter are both
+        absent, for an id that cannot be one, and for a filter that breaks a rule of TaskFilter.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -36,21 +36,27 @@ class TaskServiceStub:
     UNAVAILABLE may still run: retry with the same idempotency key, which makes it the same task.
     """
     GetTask: grpc.UnaryUnaryMultiCallable[forebay.tasks.v1.task_service_pb2.GetTaskRequest, forebay.tasks.v1.task_service_pb2.GetTaskResponse]
-    """Returns one task. NOT_FOUND; INVALID_ARGUMENT for an id that cannot be one."""
+    """Returns one task. NOT_FOUND; INVALID_ARGUMENT for an id that is missing or cannot be one."""
     ListTasks: grpc.UnaryUnaryMultiCallable[forebay.tasks.v1.task_service_pb2.ListTasksRequest, forebay.tasks.v1.task_service_pb2.ListTasksResponse]
-    """Lists the caller's tasks, newest first. INVALID_ARGUMENT for a page token of another request."""
+    """Lists the caller's tasks, newest first. INVALID_ARGUMENT for a page token of another caller or filter, a page size
+    out of range, and a filter that breaks a rule of TaskFilter.
+    """
     WatchTasks: grpc.UnaryStreamMultiCallable[forebay.tasks.v1.task_service_pb2.WatchTasksRequest, forebay.tasks.v1.task_service_pb2.WatchTasksResponse]
     """Streams the present state of tasks and then each change, in batches. Ends when every named task is terminal;
     a watch by selector or of everything begins with an empty batch, from which on nothing is missed, and ends with
     the call, or with UNAVAILABLE when changes may have been lost: begin again then. NOT_FOUND when a named task does
-    not exist. RESOURCE_EXHAUSTED when more than 20,000 updates wait to be read.
+    not exist. INVALID_ARGUMENT without a target, and for ids or labels that break a rule. RESOURCE_EXHAUSTED when more
+    than 20,000 updates wait to be read.
     """
     StreamOutput: grpc.UnaryStreamMultiCallable[forebay.tasks.v1.task_service_pb2.StreamOutputRequest, forebay.tasks.v1.task_service_pb2.StreamOutputResponse]
     """Streams what a generation writes, from any point within retention, until its end. NOT_FOUND; OUT_OF_RANGE when
-    chunks after after_sequence are no longer kept.
+    chunks after after_sequence are no longer kept. INVALID_ARGUMENT for an id that cannot be one and a negative
+    after_sequence.
     """
     CancelTasks: grpc.UnaryUnaryMultiCallable[forebay.tasks.v1.task_service_pb2.CancelTasksRequest, forebay.tasks.v1.task_service_pb2.CancelTasksResponse]
-    """Cancels tasks in any state. After OK no result of them appears. INVALID_ARGUMENT when ids and filter are both absent."""
+    """Cancels tasks in any state. After OK no result of them appears. INVALID_ARGUMENT when ids and filter are both
+    absent, for an id that cannot be one, and for a filter that breaks a rule of TaskFilter.
+    """
 
 @typing.type_check_only
 class TaskServiceAsyncStub(TaskServiceStub):
@@ -66,21 +72,27 @@ class TaskServiceAsyncStub(TaskServiceStub):
     UNAVAILABLE may still run: retry with the same idempotency key, which makes it the same task.
     """
     GetTask: grpc.aio.UnaryUnaryMultiCallable[forebay.tasks.v1.task_service_pb2.GetTaskRequest, forebay.tasks.v1.task_service_pb2.GetTaskResponse]  # type: ignore[assignment]
-    """Returns one task. NOT_FOUND; INVALID_ARGUMENT for an id that cannot be one."""
+    """Returns one task. NOT_FOUND; INVALID_ARGUMENT for an id that is missing or cannot be one."""
     ListTasks: grpc.aio.UnaryUnaryMultiCallable[forebay.tasks.v1.task_service_pb2.ListTasksRequest, forebay.tasks.v1.task_service_pb2.ListTasksResponse]  # type: ignore[assignment]
-    """Lists the caller's tasks, newest first. INVALID_ARGUMENT for a page token of another request."""
+    """Lists the caller's tasks, newest first. INVALID_ARGUMENT for a page token of another caller or filter, a page size
+    out of range, and a filter that breaks a rule of TaskFilter.
+    """
     WatchTasks: grpc.aio.UnaryStreamMultiCallable[forebay.tasks.v1.task_service_pb2.WatchTasksRequest, forebay.tasks.v1.task_service_pb2.WatchTasksResponse]  # type: ignore[assignment]
     """Streams the present state of tasks and then each change, in batches. Ends when every named task is terminal;
     a watch by selector or of everything begins with an empty batch, from which on nothing is missed, and ends with
     the call, or with UNAVAILABLE when changes may have been lost: begin again then. NOT_FOUND when a named task does
-    not exist. RESOURCE_EXHAUSTED when more than 20,000 updates wait to be read.
+    not exist. INVALID_ARGUMENT without a target, and for ids or labels that break a rule. RESOURCE_EXHAUSTED when more
+    than 20,000 updates wait to be read.
     """
     StreamOutput: grpc.aio.UnaryStreamMultiCallable[forebay.tasks.v1.task_service_pb2.StreamOutputRequest, forebay.tasks.v1.task_service_pb2.StreamOutputResponse]  # type: ignore[assignment]
     """Streams what a generation writes, from any point within retention, until its end. NOT_FOUND; OUT_OF_RANGE when
-    chunks after after_sequence are no longer kept.
+    chunks after after_sequence are no longer kept. INVALID_ARGUMENT for an id that cannot be one and a negative
+    after_sequence.
     """
     CancelTasks: grpc.aio.UnaryUnaryMultiCallable[forebay.tasks.v1.task_service_pb2.CancelTasksRequest, forebay.tasks.v1.task_service_pb2.CancelTasksResponse]  # type: ignore[assignment]
-    """Cancels tasks in any state. After OK no result of them appears. INVALID_ARGUMENT when ids and filter are both absent."""
+    """Cancels tasks in any state. After OK no result of them appears. INVALID_ARGUMENT when ids and filter are both
+    absent, for an id that cannot be one, and for a filter that breaks a rule of TaskFilter.
+    """
 
 class TaskServiceServicer(metaclass=abc.ABCMeta):
     """The front door for tasks. Errors are google.rpc.Status with ErrorInfo of domain "forebay". A call without a
@@ -105,7 +117,7 @@ class TaskServiceServicer(metaclass=abc.ABCMeta):
         request: forebay.tasks.v1.task_service_pb2.GetTaskRequest,
         context: _ServicerContext,
     ) -> typing.Union[forebay.tasks.v1.task_service_pb2.GetTaskResponse, collections.abc.Awaitable[forebay.tasks.v1.task_service_pb2.GetTaskResponse]]:
-        """Returns one task. NOT_FOUND; INVALID_ARGUMENT for an id that cannot be one."""
+        """Returns one task. NOT_FOUND; INVALID_ARGUMENT for an id that is missing or cannot be one."""
 
     @abc.abstractmethod
     def ListTasks(
@@ -113,7 +125,9 @@ class TaskServiceServicer(metaclass=abc.ABCMeta):
         request: forebay.tasks.v1.task_service_pb2.ListTasksRequest,
         context: _ServicerContext,
     ) -> typing.Union[forebay.tasks.v1.task_service_pb2.ListTasksResponse, collections.abc.Awaitable[forebay.tasks.v1.task_service_pb2.ListTasksResponse]]:
-        """Lists the caller's tasks, newest first. INVALID_ARGUMENT for a page token of another request."""
+        """Lists the caller's tasks, newest first. INVALID_ARGUMENT for a page token of another caller or filter, a page size
+        out of range, and a filter that breaks a rule of TaskFilter.
+        """
 
     @abc.abstractmethod
     def WatchTasks(
@@ -124,7 +138,8 @@ class TaskServiceServicer(metaclass=abc.ABCMeta):
         """Streams the present state of tasks and then each change, in batches. Ends when every named task is terminal;
         a watch by selector or of everything begins with an empty batch, from which on nothing is missed, and ends with
         the call, or with UNAVAILABLE when changes may have been lost: begin again then. NOT_FOUND when a named task does
-        not exist. RESOURCE_EXHAUSTED when more than 20,000 updates wait to be read.
+        not exist. INVALID_ARGUMENT without a target, and for ids or labels that break a rule. RESOURCE_EXHAUSTED when more
+        than 20,000 updates wait to be read.
         """
 
     @abc.abstractmethod
@@ -134,7 +149,8 @@ class TaskServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[collections.abc.Iterator[forebay.tasks.v1.task_service_pb2.StreamOutputResponse], collections.abc.AsyncIterator[forebay.tasks.v1.task_service_pb2.StreamOutputResponse]]:
         """Streams what a generation writes, from any point within retention, until its end. NOT_FOUND; OUT_OF_RANGE when
-        chunks after after_sequence are no longer kept.
+        chunks after after_sequence are no longer kept. INVALID_ARGUMENT for an id that cannot be one and a negative
+        after_sequence.
         """
 
     @abc.abstractmethod
@@ -143,6 +159,8 @@ class TaskServiceServicer(metaclass=abc.ABCMeta):
         request: forebay.tasks.v1.task_service_pb2.CancelTasksRequest,
         context: _ServicerContext,
     ) -> typing.Union[forebay.tasks.v1.task_service_pb2.CancelTasksResponse, collections.abc.Awaitable[forebay.tasks.v1.task_service_pb2.CancelTasksResponse]]:
-        """Cancels tasks in any state. After OK no result of them appears. INVALID_ARGUMENT when ids and filter are both absent."""
+        """Cancels tasks in any state. After OK no result of them appears. INVALID_ARGUMENT when ids and filter are both
+        absent, for an id that cannot be one, and for a filter that breaks a rule of TaskFilter.
+        """
 
 def add_TaskServiceServicer_to_server(servicer: TaskServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...
