@@ -21,6 +21,8 @@ class AgentSettings:
     longest_pause_s: float = ranged(30.0, minimum=0.01)
     """Longest pause between two starts, in seconds. A runner that was ready for so long starts anew at the first."""
     retry_unusable_s: float = ranged(60.0, minimum=0.01)
-    """Time after which a model that could not be loaded is tried again, in seconds."""
+    """Time after which a model that could not be loaded is tried again, in seconds; doubles with each try."""
+    longest_retry_s: float = ranged(900.0, minimum=0.01)
+    """Longest time between two tries of a model that cannot be loaded, in seconds."""
     grace_s: float = ranged(20.0, minimum=0.0)
     """How long runners get to drain before they are killed, in seconds. More than their own grace period."""

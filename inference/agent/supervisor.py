@@ -49,6 +49,9 @@ class Supervisor:
         self._status = WatchStatusResponse()
         self._ready_since_s: float | None = None
         self._pause_s = settings.first_pause_s
+        self._retry_s = settings.retry_unusable_s
+        self._told: set[str] = set()
+        """Why the model could not be used, as reported since it was last ready."""
 
     async def run(self) -> None:
         """Keep the runner up for ever. Cancelling it lets the runner drain within the grace period."""
@@ -102,6 +105,8 @@ class Supervisor:
         if status.runner.state == models.RUNNER_STATE_READY and before != models.RUNNER_STATE_READY:
             self._ready_since_s = self._clock.monotonic()
             _log.info("model ready", extra={"model": self._model, "provider": status.runner.provider})
+            self._retry_s = self._settings.retry_unusable_s
+            self._told.clear()
             self._settled(self._model)
 
     async def _rest_after(self, how: int | OSError) -> None:
@@ -113,6 +118,12 @@ class Supervisor:
         _log.error("runner died", extra={"model": self._model, "how": reason, "restart_in_s": self._pause_s})
         await self._clock.sleep(self._pause_s)
         self._pause_s = min(self._settings.longest_pause_s, self._pause_s * 2)
+
+    def _next_retry_s(self) -> float:
+        """Return how long an unusable model is left alone now: twice as long each time, up to a limit."""
+        longest_s = self._settings.longest_retry_s
+        wait_s, self._retry_s = self._retry_s, min(longest_s, self._retry_s * 2)
+        return min(wait_s, longest_s)
 
     async def _rest_unusable(self, runner_id: str) -> None:
         """Show for a while why the model cannot be served, so that those who look for it see the reason."""
@@ -126,10 +137,14 @@ class Supervisor:
             card = WatchStatusResponse(
                 runner=runner, model=models.Model(name=self._model, failures=[UNKNOWN_REASON])
             )
-        wait_s = self._settings.retry_unusable_s
-        _log.error(
-            "model unusable", extra={"model": self._model, "reason": card.runner.reason, "retry_in_s": wait_s}
+        wait_s = self._next_retry_s()
+        reason = card.runner.reason
+        _log.log(
+            logging.INFO if reason in self._told else logging.ERROR,
+            "model unusable",
+            extra={"model": self._model, "reason": reason, "retry_in_s": wait_s},
         )
+        self._told.add(reason)
         self._settled(self._model)
         until_s = self._clock.monotonic() + wait_s
         shown = card.SerializeToString()

@@ -15,7 +15,7 @@ DEFAULT_CACHE = Path("~/.cache/forebay/models")
 
 
 def fetch_smollm2(cache: Path, report: Callable[[str], None]) -> Path:
-    """Return the GGUF file of SmolLM2-135M-Instruct in `cache`, downloading it (93 MB) when it is not there.
+    """Return the GGUF file of SmolLM2-135M-Instruct in `cache`, downloading it (98 MB) when it is not there.
 
     Raises ModelUnusable when it cannot be had, or when what came is not the file pinned here.
     """

@@ -68,7 +68,7 @@ class TensorEngine:
         """
         artifact = inspect(path)
         size = sum(file.stat().st_size for file in artifact.files)
-        report(f"loading {artifact.model.name}, {size / 1e6:.1f} MB")
+        report(f"loading {artifact.model.name}, {_size(size)}")
         opened = open_session(artifact.model, settings, report)
         card = ModelCard(
             kind=EngineKind.TENSOR,
@@ -249,6 +249,14 @@ class TensorEngine:
             self._share = possible and batching == "always"
         if not self._share:
             report("requests run one by one")
+
+
+def _size(size: int) -> str:
+    """Write a number of bytes in the unit that suits it."""
+    for unit, bytes_ in (("MB", 10**6), ("kB", 10**3)):
+        if size >= bytes_:
+            return f"{size / bytes_:.1f} {unit}"
+    return f"{size} bytes"
 
 
 def signatures(arguments: Sequence[Any], model: str) -> tuple[Signature, ...]:

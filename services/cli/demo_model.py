@@ -30,6 +30,6 @@ def bring_model(cache: Path, say: Callable[[str, str], None]) -> Path:
         report(f"SmolLM2-135M-Instruct is in {folder}")
         return folder
     cache.mkdir(parents=True, exist_ok=True)
-    report("bringing SmolLM2-135M-Instruct (93 MB, Apache-2.0), for this time only")
+    report("bringing SmolLM2-135M-Instruct (98 MB, Apache-2.0), for this time only")
     file = fetch_smollm2(cache, report)
     return import_gguf(file, folder, quantization="int4", report=report)

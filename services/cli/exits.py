@@ -50,8 +50,35 @@ def sentence_of(error: BaseException) -> str:
     """Say an error in one line. A group speaks with the voice of its first leaf."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    text = " ".join(str(error).split())
+    text = " ".join(_text_of(error).split())
     return text or type(error).__name__
+
+
+def cause(error: Exception) -> str:
+    """Say why something could not be done, without the number that an OSError carries."""
+    return (isinstance(error, OSError) and error.strerror) or str(error)
+
+
+def _text_of(error: BaseException) -> str:
+    """Take from an error of the client what a person can use who sees no request and no list of results."""
+    if _is(error, "SubmitManyError"):
+        results = getattr(error, "results", ())
+        refused = [result for result in results if isinstance(result, BaseException)]
+        if len(results) == 1 or not refused:
+            return _text_of(refused[0]) if refused else str(error)
+        were = "were" if len(refused) > 1 else "was"
+        first = f"{'the first: ' if len(refused) > 1 else ''}{_text_of(refused[0])}"
+        return f"{len(refused)} of {len(results)} tasks {were} not accepted; {first}"
+    if _is(error, "TaskFailedError"):
+        why = getattr(error, "cause", None)
+        return ended_without_result(getattr(error, "task_id", ""), str(getattr(error, "state", "")), why)
+    return str(error)
+
+
+def ended_without_result(task_id: str, state: str, why: BaseException | None) -> str:
+    """Say that a task ended without a result, and why."""
+    verb = "was cancelled" if state == "cancelled" else state
+    return f"task {task_id} {verb}: {why}" if why and str(why) else f"task {task_id} {verb}"
 
 
 @contextmanager

@@ -102,6 +102,11 @@ def ago(moment: datetime | None, now: datetime | None = None) -> str:
     return f"{passed} s ago" if passed < 120 else f"{seconds(passed)} ago"
 
 
+def moment(value: datetime | None) -> str:
+    """Write a time to the millisecond, which is what the server keeps, in local time with its offset; "" for none."""
+    return "" if value is None else value.astimezone().isoformat(sep=" ", timespec="milliseconds")
+
+
 def labels(values: Mapping[str, str]) -> str:
     """Write labels as K=V, sorted."""
     return " ".join(f"{key}={value}" for key, value in sorted(values.items()))
@@ -119,5 +124,5 @@ def _cell(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.1f}"
     if isinstance(value, datetime):
-        return value.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+        return moment(value)
     return str(value)

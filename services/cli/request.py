@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from services.cli.exits import cause
+
 if TYPE_CHECKING:
     from forebay.tasks.v1.task_pb2 import TaskSpec
 
@@ -83,7 +85,9 @@ def tensors_from(pairs: Mapping[str, str]) -> dict[str, Any]:
             # Pickled arrays would run code of whoever made the file.
             arrays[name] = np.load(file, allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
-            raise click.BadParameter(f"tensor {name}: {file} cannot be read as .npy: {error}") from error
+            raise click.BadParameter(
+                f"tensor {name}: {file} cannot be read as .npy: {cause(error)}"
+            ) from error
     return arrays
 
 
@@ -96,7 +100,7 @@ def _documents(file: Path) -> list[dict[str, Any]]:
     try:
         text = sys.stdin.read() if str(file) == "-" else file.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise click.BadParameter(f"{file} cannot be read: {error}") from error
+        raise click.BadParameter(f"{file} cannot be read: {cause(error)}") from error
     try:
         whole = json.loads(text)
     except ValueError:

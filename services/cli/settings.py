@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from scheduler.errors import StartupRefused
+from services.cli.exits import cause
 
 DEFAULT_ADDRESS: Final = "127.0.0.1:7070"
 SECTIONS: Final[Mapping[str, str]] = {
@@ -84,7 +85,7 @@ def variables(file: Path | None, environ: Mapping[str, str]) -> dict[str, str]:
     try:
         tables = tomllib.loads(file.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise StartupRefused(f"the settings file {file} cannot be read: {error}") from error
+        raise StartupRefused(f"the settings file {file} cannot be read: {cause(error)}") from error
     faults = []
     for section, table in tables.items():
         if not isinstance(table, dict) or section not in SECTIONS:

@@ -7,7 +7,10 @@ import math
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from enum import Enum
-from typing import Any
+from typing import Any, Final
+
+DIGITS: Final = 6
+"""Of seconds and rates after the point."""
 
 Json = dict[str, Any] | list[Any] | str | int | float | bool | None
 
@@ -30,7 +33,9 @@ def plain(value: object) -> Json:
     if isinstance(value, BaseException):
         return _error(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {
+            field.name: _field(field.name, getattr(value, field.name)) for field in dataclasses.fields(value)
+        }
     if hasattr(value, "tolist") and hasattr(value, "shape"):
         return {"datatype": str(value.dtype), "shape": list(value.shape), "data": plain(value.tolist())}  # type: ignore[attr-defined]
     if hasattr(value, "DESCRIPTOR"):
@@ -46,6 +51,12 @@ def plain(value: object) -> Json:
 def as_json(value: object, *, one_line: bool = False) -> str:
     """Write a value as a JSON document: indented for reading, or on one line for streams."""
     return json.dumps(plain(value), ensure_ascii=False, indent=None if one_line else 2)
+
+
+def _field(name: str, value: object) -> Json:
+    """A field of a client's value. What was measured is rounded; numbers that a model computed never are."""
+    measured = isinstance(value, float) and (name == "share" or name.endswith(("_s", "_per_second")))
+    return plain(round(value, DIGITS) if measured and isinstance(value, float) else value)
 
 
 def _error(error: BaseException) -> dict[str, Json]:

@@ -23,7 +23,7 @@ def wait_all(opened: "Client", handles: Sequence["TaskHandle"], timeout_s: float
     """
     # No key is set twice, and a task may be named twice by one idempotency key.
     ended: dict[str, TaskInfo] = {}
-    wanted = {handle.id for handle in handles}
+    wanted = list(dict.fromkeys(handle.id for handle in handles))
     running = 0
     with _hint(handles), spinner(f"waiting for {len(wanted)} task{'s' * (len(wanted) > 1)}") as status:
         try:
@@ -36,10 +36,7 @@ def wait_all(opened: "Client", handles: Sequence["TaskHandle"], timeout_s: float
                     running = sum(state == "running" for state in states.values())
                     status.update(f"{len(ended)} of {len(wanted)} ended, {running} running")
         except TimeoutError:
-            left = len(wanted) - len(ended)
-            raise CommandFailed(
-                f"{left} of {len(wanted)} tasks had not ended after {timeout_s:g} s"
-            ) from None
+            raise CommandFailed(_gave_up([id_ for id_ in wanted if id_ not in ended], timeout_s)) from None
     return [ended[handle.id] for handle in handles]
 
 
@@ -49,7 +46,7 @@ def print_stream(opened: "Client", handle: "TaskHandle", timeout_s: float | None
         try:
             write_chunks(opened.stream(handle, timeout_s=timeout_s))
         except TimeoutError:
-            raise CommandFailed(f"task {handle.id} had not ended after {timeout_s:g} s") from None
+            raise CommandFailed(_gave_up([handle.id], timeout_s)) from None
 
 
 def write_chunks(chunks: Iterator["Chunk"]) -> None:
@@ -67,6 +64,14 @@ def write_chunks(chunks: Iterator["Chunk"]) -> None:
     finally:
         if wrote and not wrote.endswith("\n"):
             click.echo()
+
+
+def _gave_up(ids: Sequence[str], timeout_s: float | None) -> str:
+    """Say which tasks go on although nobody waits any more. All of them: nothing else has named them."""
+    waited = f"not ended after {timeout_s or 0:g} s"
+    if len(ids) == 1:
+        return f"task {ids[0]} had {waited}; it goes on, see: forebay get {ids[0]}"
+    return f"{len(ids)} tasks had {waited}; they go on, see: forebay get ID, with {', '.join(ids)}"
 
 
 @contextmanager

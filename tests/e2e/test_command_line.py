@@ -40,7 +40,7 @@ def test_submit_wait_shows_the_answer_and_get_the_whole_story(system: System, fi
     submit = ("submit", "--model", "add", "--tensor", f"x={files['x']}", "--label", "door=cli", "--wait")
     shown = run_cli(system.grpc, *submit)
     assert shown.returncode == 0, shown.stderr
-    assert "y float32 [1, 4]\n[[2. 4. 6. 8.]]" in shown.stdout
+    assert shown.stdout == "y float32 [1, 4]\n[[2. 4. 6. 8.]]\n" and shown.stderr == ""
 
     (newest,) = document(system, "ls", "--label", "door=cli", "--limit", "1")
     assert (newest["state"], newest["model"], newest["priority"]) == ("succeeded", "add", "normal")
@@ -93,7 +93,34 @@ def test_a_server_that_is_not_there_is_exit_code_3_and_one_sentence() -> None:
     address = f"127.0.0.1:{free_port()}"
     done = run_cli(address, "ls")
     assert done.returncode == 3
-    assert done.stderr.startswith(f"forebay: {address} does not answer") and done.stderr.count("\n") == 1
+    assert done.stderr == f"forebay: no server at {address}; start one with: forebay up\n"
+
+
+def test_streaming_tensors_shows_them_at_the_end(system: System, files: dict[str, Path]) -> None:
+    shown = run_cli(system.grpc, "submit", "--model", "add", "--tensor", f"x={files['x']}", "--stream")
+    assert (shown.returncode, shown.stdout) == (0, "y float32 [1, 4]\n[[2. 4. 6. 8.]]\n")
+
+
+def test_a_task_for_a_model_that_nobody_serves_is_accepted_with_a_warning(
+    system: System, files: dict[str, Path]
+) -> None:
+    submit = ("submit", "--model", "nosuch", "--tensor", f"x={files['x']}")
+    accepted = run_cli(system.grpc, *submit)
+    task_id = accepted.stdout.strip()
+    assert accepted.returncode == 0
+    assert accepted.stderr == "warning: no runner serves nosuch: the task waits until one does\n"
+    waited = run_cli(system.grpc, *submit, "--wait", "--timeout", "200ms")
+    assert waited.returncode == 1
+    assert "it goes on, see: forebay get " in waited.stderr
+    other = waited.stderr.split()[-1]
+    assert run_cli(system.grpc, "cancel", task_id, other).returncode == 0
+
+
+def test_what_is_no_id_is_said_without_the_words_of_the_protocol(system: System) -> None:
+    for words in (("get", "zzz"), ("cancel", "zzz"), ("watch", "zzz")):
+        done = run_cli(system.grpc, *words)
+        assert done.returncode == 1
+        assert done.stderr.startswith("forebay: 'zzz' is not a task id"), done.stderr
 
 
 def test_cancel_ends_a_running_task_and_watch_sees_it(

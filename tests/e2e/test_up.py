@@ -157,6 +157,8 @@ def test_it_serves_what_it_was_given_and_ctrl_c_drains_it(short_path: Path, mode
             f"grpc {running.address}, http http://127.0.0.1:{running.http_port}, data {short_path / 'data'}"
         )
         assert running.lines[-1].endswith(f"forebay is ready: {where}")
+        assert running.lines[-2].endswith("1 of 2 models cannot be served: broken")
+        assert not any("reason=" in line for line in running.lines)
         said = "\n".join(running.lines)
         assert re.search(r"^broken +cannot be served: .*broken.onnx", said, re.MULTILINE)
         assert re.search(r"^add +ready on CPUExecutionProvider", said, re.MULTILINE)
@@ -175,6 +177,15 @@ def test_it_serves_what_it_was_given_and_ctrl_c_drains_it(short_path: Path, mode
             "add",
             "broken",
         }
+
+        # Prompts and outputs are in there.
+        data = short_path / "data"
+        open_to_others = [one for one in (data, *data.rglob("*")) if one.lstat().st_mode & 0o077]
+        assert not open_to_others
+        secret = (data / "secret").read_text()
+        assert secret not in "\n".join(running.lines)
+        assert not any(secret in log.read_text() for log in (data / "logs").iterdir())
+        assert not any(secret in " ".join(one.cmdline()) for one in running.family())
 
         second = forebay("up", "--data", str(short_path / "data"))
         assert second.returncode == 1
@@ -219,6 +230,12 @@ def test_a_child_that_is_killed_comes_back_and_the_platform_works_again(
         assert done.returncode == 0, (done.stderr, running.lines)
         running.process.send_signal(signal.SIGTERM)
         assert running.end() == 0, running.lines
+
+
+def test_a_model_that_is_not_there_is_one_sentence(short_path: Path) -> None:
+    done = forebay("up", "--data", str(short_path / "data"), "--model", "foo=/nope")
+    assert done.returncode == 1
+    assert done.stderr == "forebay: model foo: /nope does not exist\n"
 
 
 def test_a_taken_port_is_one_sentence(short_path: Path) -> None:

@@ -6,7 +6,7 @@ import click
 
 from services.cli import render
 from services.cli.exits import Exit
-from services.cli.session import as_json, client, filters
+from services.cli.session import as_json, client, filters, named
 
 
 @click.command()
@@ -40,7 +40,7 @@ def cancel(
         click.confirm(
             "Cancel every task that matches?" if filtered else "Cancel every task?", abort=True, err=True
         )
-    with client(ctx.obj) as opened:
+    with client(ctx.obj) as opened, named(ids):
         if ids:
             done = opened.cancel(ids)
         else:

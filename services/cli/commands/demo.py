@@ -31,7 +31,7 @@ PORTS: Final = (7070, 7080)
 def demo(keep: bool, cache: Path) -> None:
     """See it work: bring SmolLM2-135M, start everything, and let requests of four priorities compete.
 
-    The first run fetches 93 MB and converts them. Nothing is left running afterwards.
+    The first run fetches 98 MB and converts them. Nothing is left running afterwards.
     """  # fmt: skip
     from services.cli.up.terminal import Terminal
 
@@ -65,9 +65,9 @@ async def show(settings: UpSettings, begun_s: float, *, keep: bool, terminal: "T
     from observability import names, tracing
     from services.cli.demo_scene import Scene
     from services.cli.demo_trace import trace_tap
-    from services.cli.exits import CommandFailed
+    from services.cli.exits import CommandFailed, Exit
     from services.cli.up.platform import platform
-    from services.cli.up.supervisor import Stopped
+    from services.cli.up.supervisor import Killed, Stopped
 
     try:
         # The demo needs no settings of the person's own, and must not touch the servers that they may name.
@@ -87,5 +87,7 @@ async def show(settings: UpSettings, begun_s: float, *, keep: bool, terminal: "T
             if keep:
                 terminal.line("\nEverything goes on until Ctrl-C.")
                 await running.supervisor.unless_ending(running.fleet.watched())
+    except Killed:
+        raise CommandFailed("killed", Exit.INTERRUPTED) from None
     except Stopped:
         terminal.line("Stopped.")

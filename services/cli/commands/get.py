@@ -7,7 +7,7 @@ import click
 
 from services.cli import render
 from services.cli.exits import Exit
-from services.cli.session import as_json, client
+from services.cli.session import as_json, client, named
 
 if TYPE_CHECKING:
     from forebay.client import TaskInfo
@@ -23,7 +23,7 @@ def get(ctx: click.Context, id_: str, include_input: bool, json_: bool) -> None:
 
     The exit code is 1 when the task ended without a result.
     """
-    with client(ctx.obj) as opened:
+    with client(ctx.obj) as opened, named([id_]):
         task = opened.get(id_, include_input=include_input)
     if json_:
         render.emit(document(task))
@@ -77,10 +77,12 @@ def show(task: "TaskInfo") -> None:
         )
     )
     for event in task.events:
-        click.echo(f"  {event.time:%H:%M:%S.%f}  {event.state.value}  {event.reason}".rstrip())
+        click.echo(f"  {render.moment(event.time)}  {event.state.value}  {event.reason}".rstrip())
     if task.spec is not None and task.spec.HasField("generate"):
         asked = task.spec.generate
         click.echo(f"\n{asked.prompt}" if asked.prompt else f"\n{asked.messages}")
+    if task.result is not None:
+        click.echo()
     show_result(task)
 
 
@@ -88,7 +90,6 @@ def show_result(task: "TaskInfo") -> None:
     """Write what came out: the text as it is, tensors in NumPy's way."""
     if task.result is None:
         return
-    click.echo()
     if isinstance(task.result, Mapping):
         for name, array in task.result.items():
             click.echo(f"{name} {array.dtype} {list(array.shape)}\n{array}")

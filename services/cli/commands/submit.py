@@ -9,8 +9,9 @@ import click
 
 from services.cli import render, waiting
 from services.cli.commands.get import document, outcome, show_result
-from services.cli.exits import Exit
+from services.cli.exits import Exit, ended_without_result
 from services.cli.request import duration, specs_from_file, tensors_from, text_or_stdin
+from services.cli.serving import warn_unserved
 from services.cli.session import PRIORITIES, client, pairs
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ if TYPE_CHECKING:
 @click.option("--stop", multiple=True, help="End before this text. May be repeated.")
 @click.option("--ignore-eos", is_flag=True, help="Go on to --max-tokens whatever the model says.")
 @click.option("--wait", is_flag=True, help="Wait for the end and show what came out.")
-@click.option("--stream", is_flag=True, help="Show the text while it is written.")
+@click.option("--stream", is_flag=True, help="Show the text while it is written; tensors at the end.")
 @click.option(
     "--timeout",
     metavar="TIME",
@@ -122,10 +123,11 @@ def submit(
     timeout_s = timeout.total_seconds() if timeout else None
     with client(ctx.obj) as opened:
         handles = opened.submit_many(specs)
-        if stream:
+        warn_unserved(ctx.obj, specs, handles)
+        if stream and specs[0].HasField("generate"):
             waiting.print_stream(opened, handles[0], timeout_s)
             return
-        if not wait:
+        if not (wait or stream):
             if output == "json":
                 render.emit(handles)
             else:
@@ -175,6 +177,6 @@ def _show(ended: Sequence["TaskInfo"], output: str) -> int:
             if len(ended) > 1:
                 click.echo(f"{task.id}  {task.state.value}")
             if task.error:
-                click.echo(f"task {task.id} is {task.state.value}: {task.error}", err=True)
+                click.echo(ended_without_result(task.id, task.state.value, task.error), err=True)
             show_result(task)
     return max((outcome(task) for task in ended), default=int(Exit.DONE))

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from services.cli import settings as configuration
+from services.cli.exits import CommandFailed, Exit
 from services.cli.settings import ServerSettings, UpSettings
 from services.cli.version import version
 
@@ -41,7 +42,7 @@ from services.cli.version import version
 @click.option(
     "--demo-model",
     is_flag=True,
-    help="Serve SmolLM2-135M-Instruct as smollm2; the first time it is fetched (93 MB) and converted.",
+    help="Serve SmolLM2-135M-Instruct as smollm2; the first time it is fetched (98 MB) and converted.",
 )
 @click.option(
     "--broker",
@@ -80,9 +81,11 @@ def up(
     The first Ctrl-C lets running work end, the second kills. Nothing is left running either way.
     """  # fmt: skip
     if demo_model:
+        from inference.providers import installed_runtime
         from services.cli.demo_model import CACHE, MODEL, bring_model
         from services.cli.up.terminal import Terminal
 
+        installed_runtime()
         models = (*models, f"{MODEL}={bring_model(CACHE.expanduser(), Terminal().say)}")
     flags = {
         "data": data,
@@ -110,10 +113,13 @@ def resolve(flags: dict[str, Any], variables: dict[str, str]) -> UpSettings:
 
 
 async def stay_up(settings: UpSettings, external: ServerSettings, variables: dict[str, str]) -> None:
-    """Start everything, say so, and wait for the end. Raises StartupRefused."""
+    """Start everything, say so, and wait for the end.
+
+    Raises StartupRefused, RuntimeMissing, and CommandFailed when a person had everything killed.
+    """
     # Imported here: `forebay up --help` needs none of it.
     from services.cli.up.platform import platform
-    from services.cli.up.supervisor import Stopped
+    from services.cli.up.supervisor import Killed, Stopped
     from services.cli.up.terminal import Terminal
 
     terminal = Terminal()
@@ -121,10 +127,15 @@ async def stay_up(settings: UpSettings, external: ServerSettings, variables: dic
     try:
         async with platform(settings, external, variables, terminal.say) as running:
             where = running.plan.addresses
+            if shortfall := running.fleet.shortfall():
+                terminal.say("forebay", shortfall)
             terminal.say(
                 "forebay",
                 f"forebay is ready: grpc {where.grpc}, http http://{where.http}, data {running.data}",
             )
             await running.supervisor.unless_ending(running.fleet.watched())
+    except Killed:
+        terminal.say("forebay", "killed; nothing is left running")
+        raise CommandFailed("killed", Exit.INTERRUPTED) from None
     except Stopped:
         terminal.say("forebay", "stopped; nothing is left running")

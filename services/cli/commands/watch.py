@@ -5,7 +5,7 @@ import click
 from services.cli import render
 from services.cli.commands.ls import summary
 from services.cli.exits import Exit
-from services.cli.session import as_json, client, pairs
+from services.cli.session import as_json, client, named, pairs
 
 
 @click.command()
@@ -25,7 +25,7 @@ def watch(ctx: click.Context, ids: tuple[str, ...], labels: dict[str, str], all_
     if sum((bool(ids), bool(labels), all_)) != 1:
         raise click.UsageError("say what to watch: task ids, --label K=V, or --all")
     failed = False
-    with client(ctx.obj) as opened:
+    with client(ctx.obj) as opened, named(ids):
         for task in opened.watch(ids or None, labels=labels or None):
             failed = failed or (task.done and task.state.value != "succeeded")
             if json_:

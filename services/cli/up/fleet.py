@@ -45,7 +45,10 @@ class Fleet:
     def __init__(self, gateway: str, wanted: Iterable[str], say: Say) -> None:
         """Take the gateway's address, the names of the models, and the way to tell a person things."""
         self._gateway = gateway
-        self._seen: dict[str, Seen | None] = dict.fromkeys(wanted)
+        self._wanted = tuple(dict.fromkeys(wanted))
+        self._seen: dict[str, Seen | None] = dict.fromkeys(self._wanted)
+        self._why: dict[str, str] = {}
+        """Why models cannot be served, as told; kept until they are ready."""
         self._followed: set[str] = set()
         self._tried: dict[str, set[str]] = {name: set() for name in self._seen}
         self._last_runner_s = dict.fromkeys(self._seen, time.monotonic())
@@ -57,6 +60,14 @@ class Fleet:
         return [
             n for n, seen in self._seen.items() if seen is None or seen.state != models.RUNNER_STATE_READY
         ]
+
+    def shortfall(self) -> str:
+        """Say which of the wanted models cannot be served; "" when all can."""
+        missing = [name for name in self._wanted if name in self.failed]
+        if not missing:
+            return ""
+        count, plural = len(self._wanted), "s" * (len(self._wanted) > 1)
+        return f"{len(missing)} of {count} model{plural} cannot be served: {', '.join(missing)}"
 
     async def settled(self) -> None:
         """Return when every wanted model is ready or failed, telling what happens until then."""
@@ -127,7 +138,17 @@ class Fleet:
         text = describe(runner)
         if before is None or (before.state, before.text) != (runner.state, text):
             self._seen[name] = Seen(runner.state, text)
-            self._say(name, text)
+            self._tell(name, runner.state, text)
+
+    def _tell(self, name: str, state: models.RunnerState.ValueType, text: str) -> None:
+        """Tell how far a model is; of one that failed, the next tries are told only when they bring something new."""
+        if state == models.RUNNER_STATE_READY:
+            self._why.pop(name, None)
+        elif name in self._why and (state != models.RUNNER_STATE_FAILED or self._why[name] == text):
+            return
+        if state == models.RUNNER_STATE_FAILED:
+            self._why[name] = text
+        self._say(name, text)
 
     async def _follow(self, name: str, address: str) -> None:
         """Tell what one runner is busy with until it is not any more."""

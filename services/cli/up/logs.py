@@ -63,9 +63,15 @@ class ChildLog:
         self._written = 0
 
 
+_TOLD_BY_FLEET: Final = b'"event":"model unusable"'
+"""What the watch over the models says in its own words, and only once."""
+
+
 def loud(line: bytes) -> str:
     """Return what a person must be told of a log line, or "" for one that belongs to the file only."""
     if line.startswith(b"{"):
+        if _TOLD_BY_FLEET in line.replace(b": ", b":"):
+            return ""
         return _from_json(line) if _LOUD_JSON.search(line) else ""
     plain = _COLOUR.sub(b"", line)
     if (_LOUD_WORD.search(plain) or _LOUD_MARK.search(plain)) and not _QUIET.search(plain):

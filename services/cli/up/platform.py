@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from inference.providers import installed_runtime
 from scheduler.errors import StartupRefused
 from services.cli.settings import ServerSettings, UpSettings, default_data
 from services.cli.up import lock, ports
@@ -40,7 +41,8 @@ async def platform(
     """Run everything for as long as the block lasts. Signals end it: the first drains, the second kills.
 
     Raises StartupRefused when it cannot start or a process would not stay alive, Stopped when a person asked for
-    the end before it was ready. Whatever happened, nothing runs any more afterwards.
+    the end before it was ready, Killed when it had to end at once. Whatever happened, nothing runs any more
+    afterwards.
     """
     data = (settings.data or default_data()).expanduser().resolve()
     async with AsyncExitStack() as stack:
@@ -57,7 +59,11 @@ async def platform(
 
 
 def prepare(settings: UpSettings, external: ServerSettings, variables: Mapping[str, str], data: Path) -> Plan:
-    """Check the machine, choose internal ports, and lay out the processes. Raises StartupRefused."""
+    """Check models and machine, choose internal ports, and lay out the processes.
+
+    Raises StartupRefused, and RuntimeMissing when there are models but nothing to run them.
+    """
+    check_models(settings)
     free = shutil.disk_usage(data).free
     if free < LEAST_DISK_BYTES:
         raise StartupRefused(
@@ -82,6 +88,25 @@ def prepare(settings: UpSettings, external: ServerSettings, variables: Mapping[s
         agent=f"127.0.0.1:{agent}",
     )
     return lay_out(settings, external, addresses, variables=variables, redis=redis, broker=broker)
+
+
+def check_models(settings: UpSettings) -> None:
+    """See that what is to be served is there. Whether it can be loaded is a runner's to find out.
+
+    Raises StartupRefused for paths that do not exist, RuntimeMissing without ONNX Runtime.
+    """
+    faults = [
+        f"model {name}: {path} does not exist"
+        for name, _, path in (model.partition("=") for model in settings.models)
+        if not Path(path).exists()
+    ]
+    repository = settings.model_repository
+    if repository and not repository.is_dir():
+        faults.append(f"the model repository {repository} is not a folder")
+    if faults:
+        raise StartupRefused("; ".join(faults))
+    if model_names(settings):
+        installed_runtime()
 
 
 def introduce(plan: Plan, settings: UpSettings, data: Path, say: Say) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from scheduler.errors import StartupRefused
+from services.cli.exits import cause
 from services.cli.up import spawn
 from services.cli.up.logs import ChildLog
 from services.cli.up.plan import ProcessSpec
@@ -39,6 +40,10 @@ LAST_WORDS_S: Final = 1.0
 
 class Stopped(Exception):
     """The person asked for the end while something was still being waited for."""
+
+
+class Killed(Stopped):
+    """The person did not want to wait for the end either."""
 
 
 @dataclass(slots=True)
@@ -102,7 +107,7 @@ class Supervisor:
     async def running(self) -> AsyncIterator[None]:
         """Run the children for as long as the block lasts; on leaving they are down, whatever happened.
 
-        What the block raises arrives as itself.
+        What the block raises arrives as itself. Raises Killed when children were killed by wish.
         """
         escaped: Exception | None = None
         try:
@@ -119,6 +124,8 @@ class Supervisor:
         finally:
             for child in self._children.values():
                 child.log.close()
+        if self._killed.is_set() and isinstance(escaped, Stopped | None):
+            raise Killed from escaped
         if escaped:
             raise escaped
 
@@ -158,7 +165,7 @@ class Supervisor:
             try:
                 await self._live(child)
             except OSError as error:
-                child.verdict = f"cannot be started: {error}"
+                child.verdict = f"cannot be started: {cause(error)}"
             if self._ending.is_set():
                 return
             if child.log.refusal and not child.once_ready:

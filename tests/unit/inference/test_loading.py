@@ -20,7 +20,7 @@ def test_an_onnx_file_and_a_folder_with_model_onnx_become_tensor_engines(tmp_pat
         assert engine.card.kind is EngineKind.TENSOR
         engine.warm_up()
         engine.close()
-    assert said[0] == "loading model.onnx, 0.0 MB"
+    assert said[0] == f"loading model.onnx, {path.stat().st_size} bytes"
 
 
 def test_a_model_that_onnx_runtime_refuses_says_which_and_why(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """How the agent keeps runners up: made-up processes, a clock that stands still."""
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -169,6 +170,31 @@ async def test_an_unusable_model_is_shown_with_its_reason_and_left_alone_for_lon
         assert good.signals == []
     assert events(caplog, "model unusable")[0]["reason"] == "no weights"
     assert events(caplog, "runner died") == []
+
+
+async def test_an_unusable_model_is_reported_once_and_tried_at_growing_intervals(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    host = Host()
+    async with agent_of(host, "bad"):
+        for count, (pause, reason) in enumerate(
+            [(60, "x"), (120, "x"), (240, "y"), (480, "y"), (900, "y"), (900, "x")], start=1
+        ):
+            process = await host.starts(count)
+            runner = models.Runner(
+                id=process.runner_id, model="bad", state=models.RUNNER_STATE_FAILED, reason=reason
+            )
+            await host.announce(WatchStatusResponse(runner=runner))
+            process.end(EXIT_MODEL_UNUSABLE)
+            # It looks at its clock once before it sleeps for the last time.
+            await host.passes(pause - 0.1)
+            assert len(host.started) == count
+            await host.passes(1.0)
+        await host.starts(7)
+    told = events(caplog, "model unusable")
+    assert [one["retry_in_s"] for one in told] == [60, 120, 240, 480, 900, 900]
+    assert [one["levelname"] for one in told] == ["ERROR", "INFO", "ERROR", "INFO", "INFO", "INFO"]
 
 
 async def test_a_runner_that_dies_of_its_model_before_it_can_tell_why_is_shown_too() -> None:

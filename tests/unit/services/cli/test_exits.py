@@ -6,10 +6,27 @@ import sys
 import click
 import pytest
 
-from forebay.client import DeadlineExceeded, NotFound, Unavailable
+from forebay.client import (
+    DeadlineExceeded,
+    FieldFault,
+    InvalidArgument,
+    NotFound,
+    SubmitManyError,
+    TaskFailedError,
+    TaskHandle,
+    TaskState,
+    Unavailable,
+)
 from scheduler.errors import StartupRefused
+from scheduler.ids import new_ids
 from services.cli import __main__
-from services.cli.exits import CommandFailed, Exit, code_of, ending
+from services.cli.commands.up import stay_up
+from services.cli.exits import CommandFailed, Exit, cause, code_of, ending, sentence_of
+from services.cli.session import named
+from services.cli.settings import ServerSettings, UpSettings
+from services.cli.up.supervisor import Killed
+
+ID = new_ids(7, 1, 0)[0]
 
 
 @pytest.mark.parametrize(
@@ -35,6 +52,41 @@ def test_a_known_error_becomes_one_sentence_on_stderr(capsys: pytest.CaptureFixt
         raise ExceptionGroup("of a task group", [StartupRefused("port 7070\nis taken")])
     assert end.value.code == 1
     assert capsys.readouterr().err == "forebay: port 7070 is taken\n"
+
+
+def handle(state: str = "queued") -> TaskHandle:
+    return TaskHandle("07-a", TaskState(state), None)
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (SubmitManyError([InvalidArgument("bad")]), "bad"),
+        (SubmitManyError([InvalidArgument("bad"), handle()]), "1 of 2 tasks was not accepted; bad"),
+        (
+            SubmitManyError([InvalidArgument("bad"), NotFound("worse")]),
+            "2 of 2 tasks were not accepted; the first: bad",
+        ),
+        (TaskFailedError("07-a", TaskState.FAILED, InvalidArgument("bad")), "task 07-a failed: bad"),
+        (TaskFailedError("07-a", TaskState.CANCELLED, None), "task 07-a was cancelled"),
+    ],
+)
+def test_errors_of_the_client_are_said_in_good_english(error: Exception, sentence: str) -> None:
+    assert sentence_of(error) == sentence
+
+
+def test_what_is_no_id_is_named_as_it_was_typed() -> None:
+    fault = FieldFault("tasks.ids[1]", "is not the id of a task")
+    with pytest.raises(CommandFailed, match=r"^'zzz' is not a task id;"), named([ID, "zzz"]):
+        raise InvalidArgument("tasks.ids[1]: is not the id of a task", faults=[fault])
+    other = InvalidArgument("selector is empty", faults=[FieldFault("selector", "is empty")])
+    with pytest.raises(InvalidArgument), named(["zzz"]):
+        raise other
+
+
+def test_an_error_of_the_system_is_told_without_its_number() -> None:
+    assert cause(FileNotFoundError(2, "No such file or directory", "/nope")) == "No such file or directory"
+    assert cause(ValueError("no array")) == "no array"
 
 
 def test_a_bug_keeps_its_traceback() -> None:
@@ -90,7 +142,8 @@ def test_a_server_that_is_not_there_ends_with_3(
 ) -> None:
     address = f"127.0.0.1:{free_ports[0]}"
     assert run(monkeypatch, "--address", address, *words) == Exit.UNREACHABLE
-    assert f"forebay: {address} does not answer" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert said == f"forebay: no server at {address}; start one with: forebay up\n"
 
 
 @pytest.mark.parametrize("name", __main__.COMMANDS)
@@ -146,3 +199,13 @@ def test_a_reader_that_leaves_early_ends_a_command_without_a_word(write: str) ->
 
 def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+
+
+async def test_an_up_that_was_killed_ends_with_130(monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(*settings: object) -> None:
+        raise Killed
+
+    monkeypatch.setattr("services.cli.up.platform.platform", killed)
+    with pytest.raises(CommandFailed) as end:
+        await stay_up(UpSettings(), ServerSettings(), {})
+    assert end.value.code is Exit.INTERRUPTED

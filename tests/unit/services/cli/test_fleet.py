@@ -66,6 +66,28 @@ async def test_it_waits_until_every_model_is_ready_or_failed_and_tells_each_step
         "a: ready on CPU, 4 at once, loaded in 0.0 s",
     ]
     assert watch.failed == ["b"]
+    assert watch.shortfall() == "1 of 2 models cannot be served: b"
+
+
+async def test_a_model_that_fails_again_for_the_same_reason_is_told_once(
+    gateway: tuple[Gateway, str],
+) -> None:
+    servicer, address = gateway
+    failed = models.RUNNER_STATE_FAILED
+    loading = runner("2", "a", models.RUNNER_STATE_LOADING)
+    servicer.looks = [
+        [runner("1", "a", failed, "no weights"), runner("9", "b", models.RUNNER_STATE_LOADING)],
+        [loading],
+        [runner("2", "a", failed, "no weights")],
+        [loading],
+        [runner("3", "a", failed, "no disk"), runner("9", "b", models.RUNNER_STATE_READY)],
+    ]
+    said: list[str] = []
+    await Fleet(address, ["a", "b"], lambda who, text: said.append(f"{who}: {text}")).settled()
+    assert [line for line in said if line.startswith("a:")] == [
+        "a: cannot be served: no weights",
+        "a: cannot be served: no disk",
+    ]
 
 
 async def test_the_furthest_of_several_runners_speaks_for_its_model(gateway: tuple[Gateway, str]) -> None:
@@ -76,6 +98,7 @@ async def test_the_furthest_of_several_runners_speaks_for_its_model(gateway: tup
     watch = Fleet(address, ["a"], lambda who, text: None)
     await watch.settled()
     assert watch.failed == []
+    assert watch.shortfall() == ""
 
 
 async def test_a_model_whose_runners_keep_dying_is_not_waited_for_for_ever(

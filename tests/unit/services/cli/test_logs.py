@@ -15,6 +15,7 @@ REFUSED = b'{"level":"error","event":"process ends","reason":"STARTUP_REFUSED","
     [
         (WARNING, "warning: lease refused task_id=07a"),
         (REFUSED, "error: process ends: the port is taken"),
+        (b'{"level":"error","event":"model unusable","model":"m","reason":"no weights"}\n', ""),
         (b'{"level":"info","event":"ERROR in name only"}\n', ""),
         (
             b"2026-01-01T10:00:00.0Z ERROR broker: disk full\n",

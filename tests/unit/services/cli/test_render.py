@@ -5,7 +5,16 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
-from forebay.client import FieldFault, InvalidArgument, Priority, TaskInfo, TaskState, Timing, task_spec
+from forebay.client import (
+    FieldFault,
+    InvalidArgument,
+    Priority,
+    QueueInfo,
+    TaskInfo,
+    TaskState,
+    Timing,
+    task_spec,
+)
 from services.cli import render
 from services.cli.commands.get import document, outcome
 from services.cli.commands.ls import rows, summary
@@ -56,6 +65,18 @@ def test_an_error_keeps_code_reason_and_fields() -> None:
         (np.array([math.nan, 1.0]), {"datatype": "float64", "shape": [2], "data": ["nan", 1.0]}),
         (math.inf, "inf"),
         (TaskState.QUEUED, "queued"),
+        (
+            QueueInfo("p", Priority.LOW, 1, 2.9169999999999998, 0, 1 / 3, 0.1),
+            {
+                "pool": "p",
+                "priority": "low",
+                "depth": 1,
+                "oldest_age_s": 2.917,
+                "running": 0,
+                "finished_per_second": 0.333333,
+                "share": 0.1,
+            },
+        ),
         ((1, None, True), [1, None, True]),
         (datetime(2026, 1, 2, tzinfo=UTC), "2026-01-02T00:00:00.000Z"),
     ],
@@ -102,6 +123,13 @@ def test_a_moment_is_told_as_how_long_ago_it_was() -> None:
     assert render.ago(NOW, NOW + timedelta(seconds=5)) == "5 s ago"
     assert render.ago(NOW, NOW - timedelta(seconds=5)) == "0 s ago"
     assert render.ago(None) == ""
+
+
+def test_a_time_carries_its_zone() -> None:
+    shown = render.moment(NOW)
+    assert datetime.fromisoformat(shown) == NOW
+    assert datetime.fromisoformat(shown).tzinfo is not None and len(shown) == 29
+    assert render.moment(None) == ""
 
 
 def test_a_table_without_a_terminal_has_no_colours_and_cuts_nothing(

@@ -8,8 +8,9 @@ import psutil
 import pytest
 
 from scheduler.errors import StartupRefused
+from services.cli.up import spawn
 from services.cli.up.plan import ProcessSpec, RedisAnswers
-from services.cli.up.supervisor import Stopped, Supervisor
+from services.cli.up.supervisor import Killed, Stopped, Supervisor
 
 PING_SERVER = """
 import socket, sys, threading
@@ -140,9 +141,10 @@ async def test_a_child_that_ignores_sigterm_is_killed_after_its_grace(tmp_path: 
 
 async def test_the_second_wish_kills_without_waiting_for_grace(tmp_path: Path, heard: Heard) -> None:
     supervisor = Supervisor([failing("a", STUBBORN, grace_s=60.0)], tmp_path, heard.say)
-    async with asyncio.timeout(10), supervisor.running():
-        await heard.wait_for("deaf")
-        asyncio.get_running_loop().call_later(0.1, supervisor.kill)
+    with pytest.raises(Killed):
+        async with asyncio.timeout(10), supervisor.running():
+            await heard.wait_for("deaf")
+            asyncio.get_running_loop().call_later(0.1, supervisor.kill)
     assert not supervisor.pids
 
 
@@ -159,6 +161,24 @@ async def test_an_error_inside_the_block_arrives_as_itself_after_children_are_do
 
 async def _raise(error: Exception) -> None:
     raise error
+
+
+async def test_a_child_writes_for_its_user_alone_and_gets_secrets_outside_its_command_line(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "secret").write_text("canary")
+    script = (
+        "import os; open('made', 'w').close(); os.mkdir('folder');"
+        "print(os.environ['KEY'], os.environ['FOREBAY_STOP_WITHIN_S'])"
+    )
+    command = (sys.executable, "-I", "-S", "-c", f"import os; os.chdir({str(tmp_path)!r}); {script}")
+    spec = ProcessSpec("x", command, RedisAnswers(""), secrets={"KEY": tmp_path / "secret"}, grace_s=7.5)
+    process = await spawn.start(spec)
+    said, _ = await process.communicate()
+    assert said == b"canary 7.5\n"
+    assert (tmp_path / "made").stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "folder").stat().st_mode & 0o777 == 0o700
+    assert "canary" not in repr(spec)
 
 
 PARENT = """
