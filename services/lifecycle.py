@@ -1,7 +1,8 @@
 """How a service process starts, serves and ends.
 
 The end of a server: health says NOT_SERVING, new calls are refused, calls in flight get the grace period, then they
-are cancelled. The end of a process: the first SIGTERM or SIGINT asks, the second one ends it at once.
+are cancelled. The end of a process: the first SIGTERM or SIGINT asks, the second one ends it at once. A process that
+is told how long it may take (FOREBAY_STOP_WITHIN_S) cuts its own end short, and leaves its stacks where it hangs.
 """
 
 import asyncio
@@ -24,6 +25,7 @@ from grpc_health.v1 import health_pb2_grpc
 
 from observability import logs
 from scheduler.errors import ForebayError, StartupRefused
+from services.ending import bound_end
 from services.health import Health
 from services.interceptor import CallInterceptor, CallObserver
 from services.reflection import add_reflection
@@ -103,7 +105,7 @@ async def grpc_server(
     for service in services:
         service.register(server)
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
-    add_reflection([*(service.name for service in services), "grpc.health.v1.Health"], server)
+    reflection = add_reflection([*(service.name for service in services), "grpc.health.v1.Health"], server)
     try:
         port = server.add_insecure_port(listen)
     except RuntimeError:
@@ -116,8 +118,11 @@ async def grpc_server(
     try:
         yield RunningServer(f"{listen.rpartition(':')[0]}:{port}", health)
     finally:
+        _LOG.info("stopping grpc", extra={"grace_s": grace_s})
         health.end()
+        reflection.end()
         await server.stop(grace_s)
+        _LOG.info("grpc stopped")
 
 
 def run_service(
@@ -142,11 +147,22 @@ async def _until_stopped(main: Callable[[asyncio.Event], Awaitable[None]]) -> No
     def ask(number: int) -> None:
         if stop.is_set():
             os._exit(128 + number)
+        _LOG.info("asked to stop", extra={"signal": signal.Signals(number).name})
         stop.set()
+        if running is not None:
+            bound_end(running)
 
+    running = asyncio.current_task()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ask, number)
-    await main(stop)
+    try:
+        await main(stop)
+    except asyncio.CancelledError:
+        # Nobody but `bound_end` cancels the task of the whole process.
+        if not stop.is_set():
+            raise
+        _LOG.warning("end cut short")
+    _LOG.info("stopped")
 
 
 def _log_end(error: Exception) -> None:

@@ -81,6 +81,7 @@ async def build(
 
     Raises StartupRefused when it cannot start, LogUnavailable when the broker's admin API does not answer.
     """
+    settings.check()
     async with AsyncExitStack() as stack:
         stack.callback(
             tracing.configure(
@@ -89,11 +90,13 @@ async def build(
         )
         store = connect(redis.url, timeout_s=redis.timeout_s)
         stack.push_async_callback(store.aclose)
+        stack.callback(_LOG.info, "closing records")
         if broker.admin_url:
             topics = [(pool, level) for pool in queues.pools for level in Level]
             await ensure_topics(broker.admin_url, broker.namespace, topics, queues.lanes)
         log = PulsarPublisher(broker.url, broker.namespace, timeout_s=broker.send_timeout_s)
         stack.push_async_callback(log.close)
+        stack.callback(_LOG.info, "closing log")
         await _open_producers(log, settings, queues)
         ports = Ports(
             admissions=RedisAdmission(store),
@@ -114,8 +117,9 @@ async def serve(
     """Run a gateway on these ports while the block lasts.
 
     Leaving it says NOT_SERVING, ends watches, lets calls in flight end within the grace period, and waits for what
-    is on its way to the log. Raises StartupRefused when an address cannot be had.
+    is on its way to the log. Raises StartupRefused when an address cannot be had, or a secret is needed.
     """
+    settings.check()
     metrics = GatewayMetrics(registry)
     fingerprints = Fingerprints(settings.secret.encode())
     limits = InFlight(settings.max_calls_in_flight, settings.max_bytes_in_flight)
@@ -123,6 +127,7 @@ async def serve(
         publisher = await stack.enter_async_context(
             bundle_publisher(ports.log, lambda tasks: metrics.batch(names.HOP_PUBLISH, tasks))
         )
+        stack.callback(_LOG.info, "waiting for what is on its way to the log")
         marker = await stack.enter_async_context(ticket_marker(ports.admissions, ports.clock))
         hub = await stack.enter_async_context(event_hub(ports.events, ports.queries, ports.clock))
         submit = Submit(
@@ -160,6 +165,7 @@ async def serve(
         fleet = FleetMetrics(ports.queries, ports.membership, metrics)
         app = application(registry, lambda: server.serving, fleet)
         http_address = await stack.enter_async_context(http_server(settings.http_listen, app, grace_s=1.0))
+        stack.callback(_LOG.info, "stopping http")
         # First of all on the way out, and in this order: it would otherwise wait for watches that never end.
         stack.callback(hub.close)
         stack.callback(limits.close)

@@ -1,7 +1,9 @@
 """Section `gateway`: the settings of this process alone. Those of several services are in `services/connections.py`."""
 
-from dataclasses import dataclass
+import ipaddress
+from dataclasses import dataclass, field
 
+from scheduler.errors import StartupRefused
 from services.settings import ranged
 
 
@@ -15,8 +17,8 @@ class GatewaySettings:
     """host:port of HTTP; port 0 takes a free one."""
     tenant: str = "default"
     """The tenant of every caller."""
-    secret: str = ""
-    """Keys fingerprints and page tokens. The same for all gateways of a system."""
+    secret: str = field(default="", repr=False)
+    """Keys fingerprints and page tokens. The same for all gateways of a system; may be empty on loopback only."""
     max_calls_in_flight: int = ranged(256, minimum=1)
     """Submit calls that are accepted at once; more are refused with a retry hint."""
     max_bytes_in_flight: int = ranged(256 * 1024 * 1024, minimum=1024)
@@ -25,3 +27,20 @@ class GatewaySettings:
     """Deadline of calls that bring none, in seconds."""
     grace_s: float = ranged(10.0, minimum=0.0)
     """How long calls in flight may go on after a request to stop, in seconds."""
+
+    def check(self) -> None:
+        """Raise StartupRefused when the gateway can be reached from elsewhere and has no secret."""
+        if not self.secret and not _is_loopback(self.listen.rpartition(":")[0]):
+            raise StartupRefused(
+                f"the gateway listens on {self.listen}, which is not this machine alone, and has no secret; "
+                "set FOREBAY_GATEWAY_SECRET to a random text, the same for all gateways of a system"
+            )
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False

@@ -4,7 +4,7 @@
 
 Linux: the kernel is asked to send SIGKILL when the parent ends (`prctl(PR_SET_PDEATHSIG)`, kept across exec), and this
 process becomes the command. Elsewhere there is no such request: this process stays, holds a pipe from the parent as
-its stdin, and kills the command when the pipe closes.
+its stdin, and kills the command when the pipe closes. Either way, files that the command makes are the user's alone.
 """
 
 import ctypes
@@ -51,6 +51,8 @@ def stay(command: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    # Prompts and outputs are in what servers and services write: nobody but the user may read it.
+    os.umask(0o077)
     if sys.platform == "linux":
         become(int(sys.argv[1]), sys.argv[2:])
     sys.exit(stay(sys.argv[2:]))

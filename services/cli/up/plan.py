@@ -6,11 +6,16 @@ Pure: reads nothing, starts nothing. The order of the list is the order of start
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
-from services.cli.settings import ServerSettings, UpSettings
+from services.cli.settings import ServerSettings, UpSettings, default_data
+from services.cli.up.lock import SECRET_FILE
 
 PYTHON: Final = (sys.executable, "-m")
+SECRET_VARIABLE: Final = "FOREBAY_GATEWAY_SECRET"
+NONE: Final[Mapping[str, Path]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +56,10 @@ class ProcessSpec:
     name: str
     command: tuple[str, ...]
     ready: Readiness
-    env: Mapping[str, str] = field(default_factory=dict)
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Added to the environment of `forebay up`."""
+    secrets: Mapping[str, Path] = field(default_factory=dict)
+    """Variables whose values are in files, read when the process starts."""
     after: tuple[str, ...] = ()
     """Names of processes that must be ready before this one starts."""
     start_limit_s: float = 60.0
@@ -123,12 +130,18 @@ def lay_out(
         shared[f"FOREBAY_{section}_GRACE_S"] = f"{settings.grace_s:g}"
     after = tuple(spec.name for spec in embedded)
 
-    def service(name: str, module: str, ready: Readiness, env: Mapping[str, str]) -> ProcessSpec:
+    # A secret of the user's own is among the variables.
+    secret = {} if variables.get(SECRET_VARIABLE) else {SECRET_VARIABLE: _secret_file(settings)}
+
+    def service(
+        name: str, module: str, ready: Readiness, env: Mapping[str, str], secrets: Mapping[str, Path] = NONE
+    ) -> ProcessSpec:
         return ProcessSpec(
             name,
             (*PYTHON, module),
             ready,
             env={**shared, **env},
+            secrets=secrets,
             after=after,
             # The process itself stops waiting after grace_s, the agent a little later; then it may end by itself.
             grace_s=settings.grace_s + 4.0,
@@ -140,6 +153,7 @@ def lay_out(
             "services.gateway",
             GrpcServing(addresses.grpc),
             {"FOREBAY_GATEWAY_LISTEN": addresses.grpc, "FOREBAY_GATEWAY_HTTP_LISTEN": addresses.http},
+            secret,
         ),
         service(
             "scheduler",
@@ -150,6 +164,10 @@ def lay_out(
         service("agent", "inference.agent", GrpcAnswers(addresses.agent), _agent(settings, addresses)),
     )
     return Plan((*embedded, *ours), addresses, redis_url, broker_url)
+
+
+def _secret_file(settings: UpSettings) -> Path:
+    return (settings.data or default_data()).expanduser() / SECRET_FILE
 
 
 def _agent(settings: UpSettings, addresses: Addresses) -> dict[str, str]:

@@ -27,10 +27,17 @@ async def start(spec: ProcessSpec) -> asyncio.subprocess.Process:
         stdin=asyncio.subprocess.PIPE if resident else asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
-        env={**os.environ, "FOREBAY_PARENT_PID": str(os.getpid()), **spec.env},
+        env=_environment(spec),
         start_new_session=True,
         limit=LINE_BYTES,
     )  # fmt: skip
+
+
+def _environment(spec: ProcessSpec) -> dict[str, str]:
+    """Return what a child finds around it; secrets are read now, and kept nowhere."""
+    secrets = {name: file.read_text("ascii").strip() for name, file in spec.secrets.items()}
+    ours = {"FOREBAY_PARENT_PID": str(os.getpid()), "FOREBAY_STOP_WITHIN_S": f"{spec.grace_s:g}"}
+    return {**os.environ, **ours, **spec.env, **secrets}
 
 
 async def copy_output(process: asyncio.subprocess.Process, log: ChildLog) -> None:

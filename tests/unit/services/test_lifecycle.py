@@ -124,3 +124,50 @@ def test_a_process_dies_with_its_parent() -> None:
     parent.kill()
     # The pipe is at its end when the last process that holds it is gone.
     assert finished(parent)[0] == -signal.SIGKILL
+
+
+BLOCKS = """
+    import time
+    async def main(stop):
+        print("up", flush=True)
+        await stop.wait()
+        time.sleep(60)
+"""
+LINGERS = """
+    async def main(stop):
+        print("up", flush=True)
+        await stop.wait()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.Event().wait()
+"""
+
+
+def test_an_end_that_takes_too_long_is_cut_short_and_says_what_it_waited_for() -> None:
+    with python(HEAD + textwrap.dedent(LINGERS) + TAIL, FOREBAY_STOP_WITHIN_S="1.6") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "up\n"
+        process.send_signal(signal.SIGTERM)
+        _, stderr = process.communicate(timeout=10)
+    assert process.returncode == 0
+    events = [json.loads(line) for line in stderr.splitlines()]
+    late = [event for event in events if event["event"] == "end takes too long"]
+    assert len(late) == 2
+    assert "main:" in late[0]["waits_for"][0]
+    assert "Event.wait:" in late[0]["waits_for"][0]
+
+
+def test_a_process_that_is_stuck_in_a_call_leaves_its_stacks_before_it_is_killed() -> None:
+    with python(HEAD + textwrap.dedent(BLOCKS) + TAIL, FOREBAY_STOP_WITHIN_S="0.2") as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == "up\n"
+        process.send_signal(signal.SIGTERM)
+        seen = ""
+        for line in process.stderr:
+            seen += line
+            if "in main" in line:
+                break
+        process.kill()
+    assert "Timeout" in seen

@@ -2,9 +2,10 @@ from pathlib import Path
 
 import pytest
 
-from scheduler.errors import StartupRefused
+from scheduler.errors import RuntimeMissing, StartupRefused
 from services.cli import settings
 from services.cli.settings import ServerSettings, UpSettings
+from services.cli.up import platform
 from services.cli.up.plan import Addresses, Embedded, GrpcServing, RedisAnswers, lay_out
 
 ADDRESSES = Addresses(
@@ -54,6 +55,24 @@ def test_models_reach_the_agent_only() -> None:
     assert not any("FOREBAY_AGENT_MODELS" in spec.env for spec in others)
 
 
+def test_the_gateway_alone_gets_the_secret_of_the_data_folder_and_by_name_only() -> None:
+    up = UpSettings(data=Path("/d"))
+    plan = lay_out(up, ServerSettings(), ADDRESSES, variables={}, redis=VALKEY, broker=BROKER)
+    assert {spec.name: dict(spec.secrets) for spec in plan.processes if spec.secrets} == {
+        "gateway": {"FOREBAY_GATEWAY_SECRET": Path("/d/secret")}
+    }
+
+
+def test_a_secret_of_the_users_own_is_kept() -> None:
+    variables = {"FOREBAY_GATEWAY_SECRET": "mine"}
+    plan = lay_out(
+        UpSettings(), ServerSettings(), ADDRESSES, variables=variables, redis=VALKEY, broker=BROKER
+    )
+    gateway = next(spec for spec in plan.processes if spec.name == "gateway")
+    assert not gateway.secrets
+    assert gateway.env["FOREBAY_GATEWAY_SECRET"] == "mine"
+
+
 def test_a_settings_file_reaches_processes_as_variables_and_the_environment_wins(tmp_path: Path) -> None:
     file = tmp_path / "forebay.toml"
     file.write_text(
@@ -101,6 +120,25 @@ def test_every_section_names_a_class_of_settings() -> None:
 def test_a_model_flag_that_cannot_be_meant_is_refused(given: tuple[str, ...], why: str) -> None:
     with pytest.raises(StartupRefused, match=why):
         settings.parse_models(given)
+
+
+def test_models_that_are_not_there_are_refused_before_anything_starts(tmp_path: Path) -> None:
+    with pytest.raises(StartupRefused, match=r"^model foo: /nope does not exist$"):
+        platform.check_models(UpSettings(models=("foo=/nope",)))
+    with pytest.raises(StartupRefused, match="is not a folder"):
+        platform.check_models(UpSettings(model_repository=tmp_path / "none"))
+
+
+def test_models_without_a_runtime_are_refused_before_anything_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none() -> str:
+        raise RuntimeMissing("ONNX Runtime is not installed")
+
+    monkeypatch.setattr(platform, "installed_runtime", none)
+    platform.check_models(UpSettings())
+    with pytest.raises(RuntimeMissing):
+        platform.check_models(UpSettings(models=(f"a={tmp_path}",)))
 
 
 def test_the_admin_api_is_looked_for_beside_the_broker() -> None:
