@@ -5,7 +5,7 @@ from observability import names, tracing
 from scheduler.lanes import Lane
 from scheduler.states import Level
 from tests.fixtures.collector import Collector
-from tests.integration.test_gateway_memory import prompt, published, running, tensor
+from tests.integration.gateway import prompt, published, running, tensor
 
 CALL = "forebay.tasks.v1.TaskService/SubmitTasks"
 CALLER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"

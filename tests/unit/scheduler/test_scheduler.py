@@ -1,190 +1,25 @@
 """The scheduler's parts together, over memory adapters and a clock that only the test moves."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
-from forebay.dispatch.v1.dispatch_service_pb2 import AttachRequest, AttachResponse, Hello, Settled
+from forebay.dispatch.v1.dispatch_service_pb2 import Settled
 from forebay.queues.v1.queue_service_pb2 import ListQueuesResponse
-from forebay.tasks.v1.envelope_pb2 import Bundle, Envelope
-from observability.metrics import SchedulerMetrics, new_registry
-from scheduler.adapters.clock import FakeClock
-from scheduler.adapters.memory import MemoryStore
-from scheduler.adapters.memory.log import MemoryLog
+from forebay.tasks.v1.envelope_pb2 import Envelope
 from scheduler.errors import InvalidInput, ShuttingDown
-from scheduler.ids import new_ids
-from scheduler.lanes import Lane, queue_lanes
-from scheduler.policies.levels import WeightedLevels
-from scheduler.ports.records import Cancelled, Ending, LeaseReply, NewTask, Written
-from scheduler.service.scheduler import Ports, Scheduler
-from scheduler.service.settings import SchedulerSettings
+from scheduler.lanes import Lane
+from scheduler.ports.records import Cancelled, LeaseReply, Written
 from scheduler.states import Level, TaskState
 
-LANES = 2
-SETTINGS = SchedulerSettings(
-    lease_ms=10_000, sweep_s=1.0, recheck_s=1.0, republish_after_ms=5_000, grace_s=0.0
-)
-
-
-@dataclass
-class Runner:
-    """A runner at the other end of one Attach call."""
-
-    name: str
-    requests: "asyncio.Queue[AttachRequest | None]" = field(default_factory=asyncio.Queue)
-    answers: "asyncio.Queue[AttachResponse]" = field(default_factory=asyncio.Queue)
-
-    async def write(self, message: AttachResponse) -> None:
-        await self.answers.put(message)
-
-    async def sent(self) -> AsyncIterator[AttachRequest]:
-        while (request := await self.requests.get()) is not None:
-            yield request
-
-    def grant(self, credits: int) -> None:
-        self.requests.put_nowait(AttachRequest(credits=credits))
-
-    def settle(self, *settled: Settled) -> None:
-        self.requests.put_nowait(AttachRequest(credits=len(settled), settled=settled))
-
-    async def assigned(self, count: int) -> list[tuple[str, int]]:
-        """Wait for that many assignments: (id, attempt)."""
-        got: list[tuple[str, int]] = []
-        async with asyncio.timeout(5):
-            while len(got) < count:
-                answer = await self.answers.get()
-                got += [(a.envelope.id, a.attempt) for a in answer.assignments]
-        assert len(got) == count
-        return got
-
-    async def cancelled(self) -> list[str]:
-        async with asyncio.timeout(5):
-            while not (answer := await self.answers.get()).cancelled:
-                pass
-        return list(answer.cancelled)
-
-
-class World:
-    """A record store, a log, a clock, and schedulers over them."""
-
-    def __init__(self) -> None:
-        self.clock = FakeClock()
-        self.store = MemoryStore(self.clock)
-        self.log = MemoryLog()
-        self.publisher = self.log.publisher()
-        self.group: asyncio.TaskGroup | None = None
-
-    @asynccontextmanager
-    async def scheduler(self, name: str = "s1") -> AsyncIterator[Scheduler]:
-        lanes = [lane for level in Level for lane in queue_lanes("default", level, LANES)]
-        consumer = self.log.consumer(lanes)
-        records = self.store.records
-        ports = Ports(
-            consumer=consumer,
-            publisher=self.log.publisher(),
-            admissions=records,
-            leases=records,
-            sweeps=records,
-            events=self.store.events,
-            membership=self.store.membership,
-            clock=self.clock,
-        )
-        scheduler = Scheduler(
-            name,
-            ports,
-            SETTINGS,
-            {"default": WeightedLevels()},
-            LANES,
-            b"lost",
-            SchedulerMetrics(new_registry()),
-        )
-        try:
-            async with scheduler.running("127.0.0.1:1", lambda serving: None):
-                yield scheduler
-        finally:
-            await consumer.close()
-
-    @asynccontextmanager
-    async def attached(
-        self, scheduler: Scheduler, credits: int = 0, name: str = "r1"
-    ) -> AsyncIterator[Runner]:
-        runner = Runner(name)
-        runner.requests.put_nowait(
-            AttachRequest(hello=Hello(runner=name, model="m", pool="default"), credits=credits)
-        )
-        async with asyncio.TaskGroup() as group:
-            call = group.create_task(scheduler.servicer.Attach(runner.sent(), runner))  # type: ignore[arg-type]
-            hello = await runner.answers.get()
-            assert hello.lease_ms == SETTINGS.lease_ms
-            try:
-                yield runner
-            finally:
-                runner.requests.put_nowait(None)
-                await asyncio.wait([call])
-
-    async def submit(
-        self, count: int, level: Level = Level.NORMAL, *, max_attempts: int = 3, publish: bool = True
-    ) -> list[str]:
-        """Record tasks and put them on their lane in one bundle, as the gateway does."""
-        ids = new_ids(7, count, self.clock.now_ms())
-        envelopes = [
-            Envelope(
-                id=i,
-                tenant="t",
-                model="m",
-                priority=int(level),  # type: ignore[arg-type]  # levels have the numbers of priorities
-                pool="default",
-                max_attempts=max_attempts,
-            )
-            for i in ids
-        ]
-        tasks = [NewTask(e.id, "t", "default", level, e.SerializeToString(), max_attempts) for e in envelopes]
-        _, tickets = await self.store.records.create(tasks)
-        if publish:
-            await self.publish(level, envelopes)
-            await self.store.records.mark_published(tickets)
-        return ids
-
-    async def publish(self, level: Level, envelopes: list[Envelope]) -> None:
-        bundle = Bundle()
-        for envelope in envelopes:
-            bundle.publications.add(envelope=envelope, publication=1)
-        await self.publisher.publish(Lane("default", level, 0), bundle.SerializeToString(), {})
-
-    async def finish(self, held: list[tuple[str, int]]) -> list[Written]:
-        return await self.store.records.finish(
-            [Ending(i, attempt, TaskState.SUCCEEDED, result=b"r") for i, attempt in held]
-        )
-
-    async def states(self, ids: list[str]) -> list[TaskState]:
-        return [r.state for r in await self.store.records.get(ids, False) if r is not None]
-
-    async def acknowledged(self, level: Level = Level.NORMAL) -> None:
-        """Wait until nothing of the level is left on the log."""
-        lanes = queue_lanes("default", level, LANES)
-        async with asyncio.timeout(5):
-            while any(self.log.unacknowledged(lane) for lane in lanes):  # noqa: ASYNC110  # the log in memory has no event
-                await asyncio.sleep(0)
-
-    async def pass_time(self, seconds: float, step: float = 0.5) -> None:
-        """Move the clock on in steps, letting everything that wakes do its work."""
-        for _ in range(round(seconds / step)):
-            self.clock.advance(step)
-            for _ in range(50):
-                await asyncio.sleep(0)
+from .world import Runner, World, ended
 
 
 @pytest.fixture
 def world() -> World:
     return World()
-
-
-def ended(held: list[tuple[str, int]]) -> list[Settled]:
-    return [Settled(id=i, attempt=a, fate=Settled.FATE_TERMINAL) for i, a in held]
 
 
 async def test_tasks_are_assigned_within_credit_and_acknowledged_when_all_have_ended(world: World) -> None:
