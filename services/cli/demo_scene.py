@@ -178,7 +178,7 @@ class Scene:
     def _say_where_to_look(self, task_id: str) -> None:
         self._title("Where to look next")
         self._say("  forebay up --demo-model      the same platform, until Ctrl-C; in another terminal:")
-        self._say(f"  forebay submit --model {self._model} --chat 'Why is the sky blue?' --stream")
+        self._say(f"  forebay submit --model {self._model} --prompt 'Why is the sky blue?' --stream")
         self._say(f"  forebay queues --watch      forebay ls      forebay get {task_id}      forebay doctor")
         self._say(
             "  forebay up --otlp-endpoint http://127.0.0.1:4317      traces like the one above, in Jaeger"

@@ -17,6 +17,9 @@ from services.gateway import convert
 from services.gateway.fingerprint import Fingerprints
 from services.gateway.validation import MAX_TASK_BYTES, invalid_spec, spec_faults
 
+AUTOMATIC_KEY: Final = "auto-"
+"""How idempotency keys begin that the client library makes."""
+
 
 @dataclass(slots=True, eq=False)
 class Batch:
@@ -81,7 +84,7 @@ class Drafter:
             if batch is None:
                 batch = queues[pool, level] = _open(pool, level, parent, spans)
             key = spec.idempotency_key
-            task_id = new_ids(partition_for(tenant, key), 1, now_ms)[0] if key else ids[index]
+            task_id = new_ids(_partition_of_key(tenant, key), 1, now_ms)[0] if key else ids[index]
             deadline_ms = convert.deadline_ms_of(spec)
             max_attempts = spec.retry.max_attempts or convert.DEFAULT_ATTEMPTS
             envelope = convert.seal(
@@ -122,3 +125,11 @@ def _open(pool: str, level: Level, parent: str, spans: ExitStack) -> Batch:
     name = names.messaging_span(names.OPERATION_SEND, destination)
     span = tracing.span(name, kind=tracing.Kind.PRODUCER, parent=parent, attributes=attributes)
     return Batch(pool, level, spans.enter_context(span))
+
+
+def _partition_of_key(tenant: str, key: str) -> int:
+    """Return the partition of all tasks with a key. Keys that the client library made for one call share theirs, so
+    that a call stays one script call: `auto-<call>/<number>`.
+    """
+    head, slash, _ = key.partition("/")
+    return partition_for(tenant, head if slash and key.startswith(AUTOMATIC_KEY) else key)

@@ -59,7 +59,7 @@ def test_the_example_of_priorities_answers_every_task_of_every_level(chat_system
 
 
 def test_the_command_line_streams_the_text_that_waiting_shows(chat_system: System) -> None:
-    submit = ("submit", "--model", CHAT_MODEL, "--chat", QUESTION, "--max-tokens", "24")
+    submit = ("submit", "--model", CHAT_MODEL, "--prompt", QUESTION, "--max-tokens", "24")
     streamed = run_cli(chat_system.grpc, *submit, "--stream")
     waited = run_cli(chat_system.grpc, *submit, "--wait")
     assert (streamed.returncode, waited.returncode) == (0, 0), streamed.stderr + waited.stderr

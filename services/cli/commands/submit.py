@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.option("--model", default="", help="Name of the model.")
-@click.option("--prompt", help="Text to continue as it stands; - reads stdin.")
-@click.option("--chat", help="A message to a chat model, in its own template; - reads stdin.")
-@click.option("--system", default="", help="With --chat: what the model is told first.")
+@click.option("--prompt", help="What the model is asked, in its own chat template; - reads stdin.")
+@click.option("--raw", is_flag=True, help="Continue the prompt as it stands, without the chat template.")
+@click.option("--system", default="", help="What the model is told before the prompt.")
 @click.option(
     "--tensor",
     "tensor",
@@ -87,7 +87,7 @@ def submit(
     /,
     model: str,
     prompt: str | None,
-    chat: str | None,
+    raw: bool,
     system: str,
     tensor: dict[str, str],
     json_file: Path | None,
@@ -103,8 +103,12 @@ def submit(
 
     Exit codes: 0 accepted (with --wait or --stream: succeeded), 1 not accepted or failed, 3 no server.
     """  # fmt: skip
-    if sum((prompt is not None, chat is not None, bool(tensor), json_file is not None)) != 1:
-        raise click.UsageError("give exactly one of --prompt, --chat, --tensor and --json")
+    if sum((prompt is not None, bool(tensor), json_file is not None)) != 1:
+        raise click.UsageError("give exactly one of --prompt, --tensor and --json")
+    if (raw or system) and prompt is None:
+        raise click.UsageError("--raw and --system go with --prompt")
+    if raw and system:
+        raise click.UsageError("--system needs the chat template, which --raw leaves out")
     if not model and json_file is None:
         raise click.UsageError("say which model with --model")
     options = _options(given)
@@ -114,7 +118,7 @@ def submit(
         from forebay.client import task_spec
 
         try:
-            specs = [task_spec(model, **_input(prompt, chat, system, tensor), **options)]
+            specs = [task_spec(model, **_input(prompt, raw, system, tensor), **options)]
         except (TypeError, ValueError) as error:
             raise click.UsageError(str(error)) from error
     specs = _repeat(specs, count, idempotency_key)
@@ -146,12 +150,13 @@ def _options(given: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in given.items() if value not in (None, (), {}, False)}
 
 
-def _input(prompt: str | None, chat: str | None, system: str, tensor: dict[str, str]) -> dict[str, Any]:
+def _input(prompt: str | None, raw: bool, system: str, tensor: dict[str, str]) -> dict[str, Any]:
     if tensor:
         return {"tensors": tensors_from(tensor)}
-    if prompt is not None:
-        return {"prompt": text_or_stdin(prompt)}
-    asked = {"role": "user", "content": text_or_stdin(chat or "")}
+    text = text_or_stdin(prompt or "")
+    if raw:
+        return {"prompt": text}
+    asked = {"role": "user", "content": text}
     return {"messages": [{"role": "system", "content": system}, asked] if system else [asked]}
 
 

@@ -108,6 +108,8 @@ def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
         ("submit", "--model", "m"),
         ("submit", "--prompt", "x"),
         ("submit", "--model", "m", "--prompt", "x", "--priority", "urgent"),
+        ("submit", "--model", "m", "--prompt", "x", "--raw", "--system", "y"),
+        ("submit", "--model", "m", "--json", "x.json", "--raw"),
         ("submit", "--model", "m", "--prompt", "x", "--deadline-in", "soon"),
         ("submit", "--model", "m", "--prompt", "x", "--count", "2", "--stream"),
         ("submit", "--model", "m", "--prompt", "x", "--label", "no-equals-sign"),
