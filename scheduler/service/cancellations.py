@@ -18,5 +18,5 @@ async def forward_cancellations(feed: EventFeed, roster: Roster, listening: asyn
     async for ids in feed.cancellations():
         listening.set()
         for stream, held in roster.holders(ids).items():
-            stream.outbox.put_nowait(AttachResponse(cancelled=held))
+            stream.send(AttachResponse(cancelled=held))
         roster.call_back(ids)

@@ -59,7 +59,7 @@ class DispatchServicer(DispatchServiceServicer):
         if first is None or not first.HasField("hello"):
             raise InvalidInput.of("hello", "the first message must say hello")
         stream = RunnerStream.of(first.hello)
-        stream.outbox.put_nowait(AttachResponse(lease_ms=self._lease_ms))
+        stream.send(AttachResponse(lease_ms=self._lease_ms))
         self._roster.add(stream)
         log.info("runner attached", extra={"runner": stream.id, "model": stream.model})
         try:
@@ -68,8 +68,10 @@ class DispatchServicer(DispatchServiceServicer):
                 writer = group.create_task(self._write(stream, context))
                 reader = group.create_task(self._read(stream, request_iterator))
                 closing = group.create_task(self.closing.wait())
-                await asyncio.wait({writer, reader, closing}, return_when=asyncio.FIRST_COMPLETED)
-                for task in (writer, reader, closing):
+                given_up = group.create_task(stream.given_up.wait())
+                ends = (writer, reader, closing, given_up)
+                await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+                for task in ends:
                     task.cancel()
         finally:
             held = self._roster.remove(stream)

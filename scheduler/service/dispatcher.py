@@ -127,7 +127,7 @@ class Dispatcher:
             lease_ns = int((self._clock.monotonic() - began_s) * 1e9)
             await self._assign(stream, granted, leasing_ns, leasing_ns + lease_ns)
             if called_back:
-                stream.outbox.put_nowait(AttachResponse(cancelled=called_back))
+                stream.send(AttachResponse(cancelled=called_back))
 
     async def _assign(
         self,
@@ -153,7 +153,7 @@ class Dispatcher:
             if traced and task.envelope.traceparent:
                 assignment.traceparent = self._trace(stream, task, reply.attempt, leasing_ns, leased_ns)
             waits_s.setdefault(task.lane.level, []).append(max(0, reply.time_ms - task.create_time_ms) / 1000)
-        stream.outbox.put_nowait(message)
+        stream.send(message)
         self._metrics.batch(names.HOP_LEASE, len(granted))
         for level, waits in waits_s.items():
             self._metrics.started(level.label, waits)

@@ -1,7 +1,7 @@
 """The runners attached to this scheduler: their credit, what they hold, and the messages on their way to them."""
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from forebay.dispatch.v1.dispatch_service_pb2 import AttachResponse, Hello
@@ -35,6 +35,8 @@ class RunnerStream:
     called_back: set[str] = field(default_factory=set)
     """Those among them that are known to be cancelled: their cancellation may be heard before their lease."""
     outbox: asyncio.Queue[AttachResponse] = field(default_factory=lambda: asyncio.Queue(OUTBOX))
+    given_up: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set once it did not read what was meant for it: its stream is ended then."""
     attached: bool = True
     silent: bool = False
     """Whether it lost a lease and has not been heard since: it may be frozen, and gets nothing until it speaks."""
@@ -43,6 +45,15 @@ class RunnerStream:
     def of(cls, hello: Hello) -> "RunnerStream":
         """Make one of a runner's first message."""
         return cls(hello.runner, hello.model, hello.pool)
+
+    def send(self, message: AttachResponse) -> None:
+        """Let a message wait to be written. One for which there is no room is dropped, and the runner given up: what
+        it holds is looked at again, and a lease that it never heard of runs out.
+        """
+        try:
+            self.outbox.put_nowait(message)
+        except asyncio.QueueFull:
+            self.given_up.set()
 
 
 class Roster:
@@ -128,6 +139,3 @@ class Roster:
     def running(self) -> int:
         """Count the tasks that attached runners hold."""
         return sum(len(stream.holds) for stream in self._streams)
-
-    def __iter__(self) -> Iterator[RunnerStream]:
-        return iter(tuple(self._streams))

@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 
-from forebay.dispatch.v1.dispatch_service_pb2 import Settled
+from forebay.dispatch.v1.dispatch_service_pb2 import AttachRequest, AttachResponse, Hello, Settled
 from forebay.queues.v1.queue_service_pb2 import ListQueuesResponse
 from forebay.tasks.v1.envelope_pb2 import Envelope
 from scheduler.errors import InvalidInput, ShuttingDown
 from scheduler.lanes import Lane
 from scheduler.ports.records import Cancelled, LeaseReply, Written
+from scheduler.service import runners
 from scheduler.states import Level, TaskState
 
 from .world import Runner, World, ended
@@ -251,6 +252,39 @@ async def test_a_runner_that_does_not_say_hello_is_refused(world: World) -> None
         runner.grant(1)
         with pytest.raises(InvalidInput, match="say hello"):
             await scheduler.servicer.Attach(runner.sent(), runner)  # type: ignore[arg-type]
+
+
+async def test_a_runner_that_reads_nothing_is_given_up_and_costs_nobody_else_anything(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runners, "OUTBOX", 2)
+    reads_nothing = asyncio.Event()
+
+    class Deaf(Runner):
+        async def write(self, message: AttachResponse) -> None:
+            await super().write(message)
+            await reads_nothing.wait()
+
+    async with world.scheduler() as scheduler:
+        deaf = Deaf("deaf")
+        deaf.requests.put_nowait(
+            AttachRequest(hello=Hello(runner="deaf", model="m", pool="default"), credits=1)
+        )
+        async with asyncio.TaskGroup() as group:
+            call = group.create_task(scheduler.servicer.Attach(deaf.sent(), deaf))  # type: ignore[arg-type]
+            for _ in range(4):
+                await world.submit(1)
+                await world.pass_time(0.5)
+                deaf.grant(1)
+            async with asyncio.timeout(5):
+                await asyncio.wait([call])
+        async with world.attached(scheduler, credits=9, name="r2") as runner:
+            # Two were in the outbox, the third found no room; the fourth was never meant for the deaf one.
+            free = await runner.assigned(1)
+            await world.finish(free)
+            runner.settle(*ended(free))
+            await world.pass_time(12)
+            assert [attempt for _, attempt in await runner.assigned(3)] == [2, 2, 2]
 
 
 async def test_a_scheduler_that_shuts_down_takes_no_more_runners(world: World) -> None:
