@@ -2,7 +2,6 @@
 
 from typing import Final
 
-ROLE: Final = "runner"
 ANNOUNCE_EVERY_S: Final = 0.5
 TTL_MS: Final = 2_000
 FAILED_TTL_MS: Final = 10_000

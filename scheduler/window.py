@@ -52,18 +52,10 @@ class Window(Generic[EnvelopeT, BundleT]):
 
     def add(self, task: WaitingTask[EnvelopeT, BundleT]) -> None:
         """Let a task wait behind those of its level and model."""
-        level = task.lane.level
-        queues = self._queues[level]
-        if not queues:
-            self._levels.arrive(level)
-        queue = queues.get(task.model)
-        if queue is None:
-            queue = queues[task.model] = deque()
-        queue.append(task)
-        self._waiting[task.lane] = self._waiting.get(task.lane, 0) + 1
+        self.extend(task.lane, (task,))
 
     def extend(self, lane: Lane, tasks: Iterable[WaitingTask[EnvelopeT, BundleT]]) -> None:
-        """Let the tasks of one bundle wait: `add` for each, with what they share looked up once."""
+        """Let the tasks of one bundle wait, each behind those of its level and model."""
         queues = self._queues[lane.level]
         idle = not queues
         count = 0

@@ -14,10 +14,10 @@ from forebay.runner.v1.runner_service_pb2 import WatchStatusResponse
 from inference.agent.process import RunnerProcess, Spawn, describe_exit
 from inference.agent.settings import AgentSettings
 from inference.agent.watch import RunnerWatch
-from inference.presence import ANNOUNCE_EVERY_S, EXIT_MODEL_UNUSABLE, ROLE, TTL_MS
+from inference.presence import ANNOUNCE_EVERY_S, EXIT_MODEL_UNUSABLE, TTL_MS
 from scheduler.errors import RecordsUnavailable
 from scheduler.ports.clock import Clock
-from scheduler.ports.membership import Membership
+from scheduler.ports.membership import RUNNER_ROLE, Membership
 
 UNKNOWN_REASON: Final = "the runner could not load the model; its log says why"
 
@@ -151,8 +151,8 @@ class Supervisor:
         try:
             while self._clock.monotonic() < until_s:
                 with suppress(RecordsUnavailable):
-                    await self._membership.announce(ROLE, runner_id, shown, TTL_MS)
+                    await self._membership.announce(RUNNER_ROLE, runner_id, shown, TTL_MS)
                 await self._clock.sleep(min(ANNOUNCE_EVERY_S, wait_s))
         finally:
             with suppress(RecordsUnavailable):
-                await self._membership.withdraw(ROLE, runner_id)
+                await self._membership.withdraw(RUNNER_ROLE, runner_id)

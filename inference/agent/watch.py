@@ -8,10 +8,9 @@ import grpc.aio
 
 from forebay.runner.v1.runner_service_pb2 import WatchStatusRequest, WatchStatusResponse
 from forebay.runner.v1.runner_service_pb2_grpc import RunnerServiceStub
-from inference.presence import ROLE
 from scheduler.errors import RecordsUnavailable
 from scheduler.ports.clock import Clock
-from scheduler.ports.membership import Membership
+from scheduler.ports.membership import RUNNER_ROLE, Membership
 from services.lifecycle import CHANNEL_OPTIONS
 
 LOOK_EVERY_S: Final = 0.2
@@ -38,7 +37,7 @@ class RunnerWatch:
     async def card(self, runner_id: str) -> WatchStatusResponse | None:
         """Return what the directory has of a runner; None for nothing, or when it does not answer."""
         try:
-            cards = dict(await self._membership.members(ROLE))
+            cards = dict(await self._membership.members(RUNNER_ROLE))
         except RecordsUnavailable:
             return None
         card = cards.get(runner_id)

@@ -5,10 +5,10 @@ import contextlib
 import logging
 
 from forebay.models.v1.model_service_pb2 import RUNNER_STATE_FAILED
-from inference.presence import ANNOUNCE_EVERY_S, FAILED_TTL_MS, ROLE, TTL_MS
+from inference.presence import ANNOUNCE_EVERY_S, FAILED_TTL_MS, TTL_MS
 from inference.runner.status import StatusBoard
 from scheduler.errors import RecordsUnavailable
-from scheduler.ports.membership import Membership
+from scheduler.ports.membership import RUNNER_ROLE, Membership
 
 _log = logging.getLogger(__name__)
 
@@ -42,8 +42,8 @@ class Announcer:
         """Show the card once."""
         ttl_ms = FAILED_TTL_MS if self._board.state == RUNNER_STATE_FAILED else TTL_MS
         card = self._board.status().SerializeToString()
-        await self._membership.announce(ROLE, self._board.runner_id, card, ttl_ms)
+        await self._membership.announce(RUNNER_ROLE, self._board.runner_id, card, ttl_ms)
 
     async def withdraw(self) -> None:
         """Take the card away."""
-        await self._membership.withdraw(ROLE, self._board.runner_id)
+        await self._membership.withdraw(RUNNER_ROLE, self._board.runner_id)

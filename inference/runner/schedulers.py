@@ -8,9 +8,8 @@ from typing import Final
 from inference.runner.attachment import Attachment
 from scheduler.errors import RecordsUnavailable
 from scheduler.ports.clock import Clock
-from scheduler.ports.membership import Membership
+from scheduler.ports.membership import SCHEDULER_ROLE, Membership
 
-ROLE: Final = "scheduler"
 LOOK_EVERY_S: Final = 0.5
 
 _log = logging.getLogger(__name__)
@@ -44,7 +43,7 @@ class Schedulers:
 
     async def _look(self, group: asyncio.TaskGroup) -> None:
         try:
-            members = await self._membership.members(ROLE)
+            members = await self._membership.members(SCHEDULER_ROLE)
         except RecordsUnavailable:
             # Streams that stand need no directory; the announcement logs that the store is away.
             return

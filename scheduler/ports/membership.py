@@ -1,7 +1,16 @@
 """Who is there: processes announce themselves with an expiry, and one of several may hold a duty."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Final, Protocol
+
+SCHEDULER_ROLE: Final = "scheduler"
+"""Card: the host:port that runners dial."""
+QUEUES_ROLE: Final = "queues"
+"""Card: a serialised `ListQueuesResponse`, a scheduler's own view."""
+METRICS_ROLE: Final = "metrics"
+"""Card: the host:port of the Prometheus page of a process that has no other card for it."""
+RUNNER_ROLE: Final = "runner"
+"""Card: a serialised `forebay.runner.v1.WatchStatusResponse`."""
 
 
 class Membership(Protocol):

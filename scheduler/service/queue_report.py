@@ -8,7 +8,7 @@ from forebay.tasks.v1.task_pb2 import Priority
 from scheduler.errors import RecordsUnavailable
 from scheduler.policies.levels import WeightedLevels
 from scheduler.ports.clock import Clock
-from scheduler.ports.membership import Membership
+from scheduler.ports.membership import METRICS_ROLE, QUEUES_ROLE, SCHEDULER_ROLE, Membership
 from scheduler.service.entry import PoolWindow
 from scheduler.service.rates import Rates
 from scheduler.states import Level
@@ -53,14 +53,16 @@ class QueueReport:
 
     async def announce(self) -> None:
         """Announce once. Raises RecordsUnavailable."""
-        await self._membership.announce("scheduler", self._member, self._address.encode(), TTL_MS)
-        await self._membership.announce("queues", self._member, self._view().SerializeToString(), TTL_MS)
+        await self._membership.announce(SCHEDULER_ROLE, self._member, self._address.encode(), TTL_MS)
+        await self._membership.announce(QUEUES_ROLE, self._member, self._view().SerializeToString(), TTL_MS)
         if self._metrics_address:
-            await self._membership.announce("metrics", self._member, self._metrics_address.encode(), TTL_MS)
+            await self._membership.announce(
+                METRICS_ROLE, self._member, self._metrics_address.encode(), TTL_MS
+            )
 
     async def withdraw(self) -> None:
         """Leave at once, so that runners look for another. Raises RecordsUnavailable."""
-        for role in ("scheduler", "queues", "metrics"):
+        for role in (SCHEDULER_ROLE, QUEUES_ROLE, METRICS_ROLE):
             await self._membership.withdraw(role, self._member)
 
     def _view(self) -> ListQueuesResponse:

@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 
 from forebay.tasks.v1.envelope_pb2 import Bundle, Envelope
+from observability.propagation import to_properties
+from scheduler.bundles import BUNDLE_PROPERTIES, MAX_BUNDLE_BYTES, MAX_BUNDLE_TASKS
 from scheduler.lanes import Lane, shorter_lane
 from scheduler.ports.log import LogPublisher
 from scheduler.ports.records import AdmissionStore, Hold, LeaseStore, PublishTicket, Republication
 from scheduler.states import Level
-
-BUNDLE_TASKS = 256
-BUNDLE_BYTES = 256 * 1024
 
 
 class Republisher:
@@ -45,7 +44,11 @@ class Republisher:
             lane = shorter_lane(envelope.pool, Level(envelope.priority), envelope.tenant, self._lanes, sizes)
             open_bundles = bundles.setdefault(lane, [])
             size = sizes.get(lane, 0) + len(item.envelope)
-            if not open_bundles or size > BUNDLE_BYTES or len(open_bundles[-1].publications) == BUNDLE_TASKS:
+            if (
+                not open_bundles
+                or size > MAX_BUNDLE_BYTES
+                or len(open_bundles[-1].publications) == MAX_BUNDLE_TASKS
+            ):
                 open_bundles.append(Bundle())
                 size = len(item.envelope)
             sizes[lane] = size
@@ -58,9 +61,5 @@ class Republisher:
 
 
 def _properties(bundle: Bundle) -> dict[str, str]:
-    properties = {"forebay-bundle": "1"}
-    for publication in bundle.publications:
-        if publication.envelope.traceparent:
-            properties["traceparent"] = publication.envelope.traceparent
-            break
-    return properties
+    traced = (publication.envelope.traceparent for publication in bundle.publications)
+    return {**BUNDLE_PROPERTIES, **to_properties(next(filter(None, traced), ""))}

@@ -26,9 +26,6 @@ class Resting:
         due = self._clock.monotonic() + self._rest_s
         self._tasks.extend((due, task) for task in tasks)
 
-    def __len__(self) -> int:
-        return len(self._tasks)
-
     async def run(self) -> None:
         """Give back what has rested, for ever."""
         while True:

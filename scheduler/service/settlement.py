@@ -17,11 +17,9 @@ class Settlement:
         self._consumer = consumer
         self._done: list[Delivery] = []
         self._wake = asyncio.Event()
-        self.open_bundles = 0
 
     def opened(self, delivery: Delivery, tasks: int) -> OpenBundle:
         """Start to count a delivery with that many tasks."""
-        self.open_bundles += 1
         return OpenBundle(delivery, tasks)
 
     def settle(self, tasks: Iterable[Waiting]) -> None:
@@ -34,7 +32,6 @@ class Settlement:
 
     def discard(self, delivery: Delivery) -> None:
         """Acknowledge a delivery that holds no task."""
-        self.open_bundles += 1
         self._finish(delivery)
 
     async def run(self) -> None:
@@ -55,6 +52,5 @@ class Settlement:
             log.warning("acknowledgement failed; the messages will come again", exc_info=True)
 
     def _finish(self, delivery: Delivery) -> None:
-        self.open_bundles -= 1
         self._done.append(delivery)
         self._wake.set()

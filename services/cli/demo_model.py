@@ -4,8 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from inference.importers.fetch import DEFAULT_CACHE
+
 MODEL: Final = "smollm2"
-CACHE: Final = Path("~/.cache/forebay/models")
+CACHE: Final = DEFAULT_CACHE
 
 
 def model_folder(cache: Path) -> Path:

@@ -7,13 +7,11 @@ from typing import Final, Protocol
 from forebay.queues.v1 import queue_service_pb2
 from forebay.runner.v1 import runner_service_pb2
 from scheduler.errors import RecordsUnavailable
-from scheduler.ports.membership import Membership
+from scheduler.ports.membership import METRICS_ROLE, QUEUES_ROLE, RUNNER_ROLE, Membership
 from scheduler.ports.records import QueryStore, QueueCount
 from scheduler.states import Level
-from services.gateway import model_service, queue_service
+from services.gateway import queue_service
 
-ROLE: Final = "metrics"
-"""Under which processes that have no other card announce the host:port of their Prometheus page."""
 _LIMIT_S: Final = 2.0
 
 
@@ -59,9 +57,9 @@ class FleetMetrics:
                 "targets": [card.decode("ascii", "replace")],
                 "labels": {"service": "scheduler", "member": member},
             }
-            for member, card in await self._membership.members(ROLE)
+            for member, card in await self._membership.members(METRICS_ROLE)
         ]
-        for _, card in await self._membership.members(model_service.ROLE):
+        for _, card in await self._membership.members(RUNNER_ROLE):
             runner = runner_service_pb2.WatchStatusResponse.FromString(card).runner
             if runner.metrics_address:
                 labels = {"service": "runner", "member": runner.id, "model": runner.model}
@@ -72,7 +70,7 @@ class FleetMetrics:
         try:
             async with asyncio.timeout(_LIMIT_S):
                 counts = await self._store.queue_counts()
-                return counts, list(await self._membership.members(queue_service.ROLE))
+                return counts, list(await self._membership.members(QUEUES_ROLE))
         except TimeoutError:
             raise RecordsUnavailable("the record store does not answer") from None
 

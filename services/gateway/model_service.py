@@ -8,12 +8,9 @@ from google.protobuf.message import DecodeError
 
 from forebay.models.v1 import model_service_pb2, model_service_pb2_grpc
 from forebay.runner.v1 import runner_service_pb2
-from scheduler.ports.membership import Membership
+from scheduler.ports.membership import RUNNER_ROLE, Membership
 from services.gateway.validation import check_model
 from services.lifecycle import Service
-
-ROLE: str = "runner"
-"""Under which runners announce a WatchStatusResponse."""
 
 Status = runner_service_pb2.WatchStatusResponse
 
@@ -42,7 +39,7 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
 
     async def _statuses(self) -> list[Status]:
         statuses = []
-        for _, card in await self._membership.members(ROLE):
+        for _, card in await self._membership.members(RUNNER_ROLE):
             try:
                 statuses.append(Status.FromString(card))
             except DecodeError:  # one bad card must not hide the others

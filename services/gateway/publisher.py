@@ -13,16 +13,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
-from observability.names import TRACEPARENT
+from observability.propagation import to_properties
+from scheduler.bundles import BUNDLE_PROPERTIES, MAX_BUNDLE_BYTES, MAX_BUNDLE_TASKS
 from scheduler.errors import LogUnavailable
 from scheduler.lanes import Lane
 from scheduler.ports.log import LogPublisher
 
-MAX_BUNDLE_TASKS: Final = 256
-MAX_BUNDLE_BYTES: Final = 256 * 1024
 GATHER_S: Final = 0.002
-BUNDLE_PROPERTY: Final = "forebay-bundle"
-BUNDLE_VERSION: Final = "1"
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -106,9 +103,8 @@ class BundlePublisher:
     async def _send(self, road: _Road, parcels: list[Parcel]) -> None:
         outcome: LogUnavailable | None = None
         try:
-            properties = {BUNDLE_PROPERTY: BUNDLE_VERSION}
-            if traceparent := next((p.traceparent for p in parcels if p.traceparent), ""):
-                properties[TRACEPARENT] = traceparent
+            traceparent = next((parcel.traceparent for parcel in parcels if parcel.traceparent), "")
+            properties = {**BUNDLE_PROPERTIES, **to_properties(traceparent)}
             payload = b"".join([frame for parcel in parcels for frame in parcel.frames])
             await self._log.publish(road.lane, payload, properties)
             self._observe(sum(len(parcel.frames) for parcel in parcels))

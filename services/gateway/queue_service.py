@@ -7,13 +7,10 @@ import grpc.aio
 from google.protobuf.message import DecodeError
 
 from forebay.queues.v1 import queue_service_pb2, queue_service_pb2_grpc
-from scheduler.ports.membership import Membership
+from scheduler.ports.membership import QUEUES_ROLE, Membership
 from scheduler.ports.records import QueryStore, QueueCount
 from services.gateway.validation import check_pool
 from services.lifecycle import Service
-
-ROLE: str = "queues"
-"""Under which schedulers announce a ListQueuesResponse with their own view."""
 
 
 class QueueServicer(queue_service_pb2_grpc.QueueServiceServicer):
@@ -29,7 +26,7 @@ class QueueServicer(queue_service_pb2_grpc.QueueServiceServicer):
         """See the contract."""
         check_pool(request.pool)
         counts = await self._store.queue_counts()
-        cards = await self._membership.members(ROLE)
+        cards = await self._membership.members(QUEUES_ROLE)
         queues = merged(counts, (card for _, card in cards))
         chosen = [queue for queue in queues if not request.pool or queue.pool == request.pool]
         return queue_service_pb2.ListQueuesResponse(queues=chosen)

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forebay.tasks.v1 import task_pb2, task_service_pb2
+from scheduler.bundles import MAX_BUNDLE_BYTES, MAX_BUNDLE_TASKS
 from scheduler.errors import InvalidInput
 from scheduler.ids import new_ids
 from scheduler.lanes import Lane
@@ -19,7 +20,7 @@ from scheduler.states import Level
 from scheduler.window import WaitingTask, Window
 from services.gateway.fingerprint import Fingerprints
 from services.gateway.page_token import PageTokens
-from services.gateway.publisher import MAX_BUNDLE_BYTES, MAX_BUNDLE_TASKS, bundle_publisher
+from services.gateway.publisher import bundle_publisher
 
 quick = settings(max_examples=50, deadline=None)
 
