@@ -97,7 +97,7 @@ class Settled(google.protobuf.message.Message):
         FATE_UNSPECIFIED: Settled._Fate.ValueType  # 0
         """Never sent."""
         FATE_TERMINAL: Settled._Fate.ValueType  # 1
-        """The runner wrote a terminal state, or found one."""
+        """The runner wrote how the attempt ended: a terminal state, or that it shall be tried again; or it found one."""
         FATE_FENCED: Settled._Fate.ValueType  # 2
         """The lease was lost: the task belongs to another attempt now."""
         FATE_RETURNED: Settled._Fate.ValueType  # 3
@@ -111,7 +111,7 @@ class Settled(google.protobuf.message.Message):
     FATE_UNSPECIFIED: Settled.Fate.ValueType  # 0
     """Never sent."""
     FATE_TERMINAL: Settled.Fate.ValueType  # 1
-    """The runner wrote a terminal state, or found one."""
+    """The runner wrote how the attempt ended: a terminal state, or that it shall be tried again; or it found one."""
     FATE_FENCED: Settled.Fate.ValueType  # 2
     """The lease was lost: the task belongs to another attempt now."""
     FATE_RETURNED: Settled.Fate.ValueType  # 3
@@ -181,12 +181,15 @@ class Assignment(google.protobuf.message.Message):
     ATTEMPT_FIELD_NUMBER: builtins.int
     TRACEPARENT_FIELD_NUMBER: builtins.int
     LEASE_TIME_MS_FIELD_NUMBER: builtins.int
+    ISOLATION_FIELD_NUMBER: builtins.int
     attempt: builtins.int
     """The fencing token of this execution."""
     traceparent: builtins.str
     """W3C traceparent of the scheduler's span for this attempt, or empty."""
     lease_time_ms: builtins.int
     """When the lease was taken, milliseconds since the Unix epoch by the record store's clock."""
+    isolation: builtins.str
+    """The group of suspects that the task belongs to, or empty: it shares a batch with none but those."""
     @property
     def envelope(self) -> forebay.tasks.v1.envelope_pb2.Envelope:
         """The task."""
@@ -198,10 +201,11 @@ class Assignment(google.protobuf.message.Message):
         attempt: builtins.int = ...,
         traceparent: builtins.str = ...,
         lease_time_ms: builtins.int = ...,
+        isolation: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: typing_extensions.TypeAlias = typing.Literal["envelope", b"envelope"]
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["attempt", b"attempt", "envelope", b"envelope", "lease_time_ms", b"lease_time_ms", "traceparent", b"traceparent"]
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["attempt", b"attempt", "envelope", b"envelope", "isolation", b"isolation", "lease_time_ms", b"lease_time_ms", "traceparent", b"traceparent"]
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
 
 Global___Assignment: typing_extensions.TypeAlias = Assignment

@@ -24,21 +24,34 @@ _sym_db = _symbol_database.Default()
 
 from forebay.tasks.v1 import task_pb2 as forebay_dot_tasks_dot_v1_dot_task__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%forebay/queues/v1/queue_service.proto\x12\x11\x66orebay.queues.v1\x1a\x1b\x66orebay/tasks/v1/task.proto\x1a\x1egoogle/protobuf/duration.proto\"\'\n\x11ListQueuesRequest\x12\x12\n\x04pool\x18\x01 \x01(\tR\x04pool\"\x83\x02\n\x05Queue\x12\x12\n\x04pool\x18\x01 \x01(\tR\x04pool\x12\x36\n\x08priority\x18\x02 \x01(\x0e\x32\x1a.forebay.tasks.v1.PriorityR\x08priority\x12\x14\n\x05\x64\x65pth\x18\x03 \x01(\x03R\x05\x64\x65pth\x12\x38\n\noldest_age\x18\x04 \x01(\x0b\x32\x19.google.protobuf.DurationR\toldestAge\x12\x18\n\x07running\x18\x05 \x01(\x03R\x07running\x12.\n\x13\x66inished_per_second\x18\x06 \x01(\x01R\x11\x66inishedPerSecond\x12\x14\n\x05share\x18\x07 \x01(\x01R\x05share\"F\n\x12ListQueuesResponse\x12\x30\n\x06queues\x18\x01 \x03(\x0b\x32\x18.forebay.queues.v1.QueueR\x06queues2i\n\x0cQueueService\x12Y\n\nListQueues\x12$.forebay.queues.v1.ListQueuesRequest\x1a%.forebay.queues.v1.ListQueuesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%forebay/queues/v1/queue_service.proto\x12\x11\x66orebay.queues.v1\x1a\x1b\x66orebay/tasks/v1/task.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xaf\x01\n\rPauseSelector\x12\x12\n\x04pool\x18\x01 \x01(\tR\x04pool\x12\x36\n\x08priority\x18\x02 \x01(\x0e\x32\x1a.forebay.tasks.v1.PriorityR\x08priority\x12\x14\n\x05model\x18\x03 \x01(\tR\x05model\x12\x1b\n\tlabel_key\x18\x04 \x01(\tR\x08labelKey\x12\x1f\n\x0blabel_value\x18\x05 \x01(\tR\nlabelValue\"\x8f\x01\n\x05Pause\x12<\n\x08selector\x18\x01 \x01(\x0b\x32 .forebay.queues.v1.PauseSelectorR\x08selector\x12\x16\n\x06reason\x18\x02 \x01(\tR\x06reason\x12\x30\n\x05since\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x05since\"i\n\x11PauseQueueRequest\x12<\n\x08selector\x18\x01 \x01(\x0b\x32 .forebay.queues.v1.PauseSelectorR\x08selector\x12\x16\n\x06reason\x18\x02 \x01(\tR\x06reason\"D\n\x12PauseQueueResponse\x12.\n\x05pause\x18\x01 \x01(\x0b\x32\x18.forebay.queues.v1.PauseR\x05pause\"R\n\x12ResumeQueueRequest\x12<\n\x08selector\x18\x01 \x01(\x0b\x32 .forebay.queues.v1.PauseSelectorR\x08selector\"E\n\x13ResumeQueueResponse\x12.\n\x05pause\x18\x01 \x01(\x0b\x32\x18.forebay.queues.v1.PauseR\x05pause\"\'\n\x11ListQueuesRequest\x12\x12\n\x04pool\x18\x01 \x01(\tR\x04pool\"\xb5\x02\n\x05Queue\x12\x12\n\x04pool\x18\x01 \x01(\tR\x04pool\x12\x36\n\x08priority\x18\x02 \x01(\x0e\x32\x1a.forebay.tasks.v1.PriorityR\x08priority\x12\x14\n\x05\x64\x65pth\x18\x03 \x01(\x03R\x05\x64\x65pth\x12\x38\n\noldest_age\x18\x04 \x01(\x0b\x32\x19.google.protobuf.DurationR\toldestAge\x12\x18\n\x07running\x18\x05 \x01(\x03R\x07running\x12.\n\x13\x66inished_per_second\x18\x06 \x01(\x01R\x11\x66inishedPerSecond\x12\x14\n\x05share\x18\x07 \x01(\x01R\x05share\x12\x16\n\x06paused\x18\x08 \x01(\x08R\x06paused\x12\x18\n\x07waiting\x18\t \x01(\x03R\x07waiting\"x\n\x12ListQueuesResponse\x12\x30\n\x06queues\x18\x01 \x03(\x0b\x32\x18.forebay.queues.v1.QueueR\x06queues\x12\x30\n\x06pauses\x18\x02 \x03(\x0b\x32\x18.forebay.queues.v1.PauseR\x06pauses2\xa2\x02\n\x0cQueueService\x12Y\n\nListQueues\x12$.forebay.queues.v1.ListQueuesRequest\x1a%.forebay.queues.v1.ListQueuesResponse\x12Y\n\nPauseQueue\x12$.forebay.queues.v1.PauseQueueRequest\x1a%.forebay.queues.v1.PauseQueueResponse\x12\\\n\x0bResumeQueue\x12%.forebay.queues.v1.ResumeQueueRequest\x1a&.forebay.queues.v1.ResumeQueueResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'forebay.queues.v1.queue_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_LISTQUEUESREQUEST']._serialized_start=121
-  _globals['_LISTQUEUESREQUEST']._serialized_end=160
-  _globals['_QUEUE']._serialized_start=163
-  _globals['_QUEUE']._serialized_end=422
-  _globals['_LISTQUEUESRESPONSE']._serialized_start=424
-  _globals['_LISTQUEUESRESPONSE']._serialized_end=494
-  _globals['_QUEUESERVICE']._serialized_start=496
-  _globals['_QUEUESERVICE']._serialized_end=601
+  _globals['_PAUSESELECTOR']._serialized_start=155
+  _globals['_PAUSESELECTOR']._serialized_end=330
+  _globals['_PAUSE']._serialized_start=333
+  _globals['_PAUSE']._serialized_end=476
+  _globals['_PAUSEQUEUEREQUEST']._serialized_start=478
+  _globals['_PAUSEQUEUEREQUEST']._serialized_end=583
+  _globals['_PAUSEQUEUERESPONSE']._serialized_start=585
+  _globals['_PAUSEQUEUERESPONSE']._serialized_end=653
+  _globals['_RESUMEQUEUEREQUEST']._serialized_start=655
+  _globals['_RESUMEQUEUEREQUEST']._serialized_end=737
+  _globals['_RESUMEQUEUERESPONSE']._serialized_start=739
+  _globals['_RESUMEQUEUERESPONSE']._serialized_end=808
+  _globals['_LISTQUEUESREQUEST']._serialized_start=810
+  _globals['_LISTQUEUESREQUEST']._serialized_end=849
+  _globals['_QUEUE']._serialized_start=852
+  _globals['_QUEUE']._serialized_end=1161
+  _globals['_LISTQUEUESRESPONSE']._serialized_start=1163
+  _globals['_LISTQUEUESRESPONSE']._serialized_end=1283
+  _globals['_QUEUESERVICE']._serialized_start=1286
+  _globals['_QUEUESERVICE']._serialized_end=1576
 # @@protoc_insertion_point(module_scope)

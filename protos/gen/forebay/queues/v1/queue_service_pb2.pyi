@@ -10,6 +10,7 @@ import google.protobuf.descriptor
 import google.protobuf.duration_pb2
 import google.protobuf.internal.containers
 import google.protobuf.message
+import google.protobuf.timestamp_pb2
 import sys
 import typing
 
@@ -19,6 +20,170 @@ else:
     import typing_extensions
 
 DESCRIPTOR: google.protobuf.descriptor.FileDescriptor
+
+@typing.final
+class PauseSelector(google.protobuf.message.Message):
+    """Which tasks a pause holds back: those that meet every condition that is set. At least one is required."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    POOL_FIELD_NUMBER: builtins.int
+    PRIORITY_FIELD_NUMBER: builtins.int
+    MODEL_FIELD_NUMBER: builtins.int
+    LABEL_KEY_FIELD_NUMBER: builtins.int
+    LABEL_VALUE_FIELD_NUMBER: builtins.int
+    pool: builtins.str
+    """Tasks of this pool. At most 63 lower-case ASCII letters, digits, '-'. Default: every pool."""
+    priority: forebay.tasks.v1.task_pb2.Priority.ValueType
+    """Tasks of this level. Default, UNSPECIFIED: every level."""
+    model: builtins.str
+    """Tasks for this model. At most 128 ASCII letters, digits, '.', '_', '-'. Default: every model."""
+    label_key: builtins.str
+    """Tasks that carry this label; 1 to 63 characters. Default: any."""
+    label_value: builtins.str
+    """The value that the label must have; at most 255 characters. Requires label_key."""
+    def __init__(
+        self,
+        *,
+        pool: builtins.str = ...,
+        priority: forebay.tasks.v1.task_pb2.Priority.ValueType = ...,
+        model: builtins.str = ...,
+        label_key: builtins.str = ...,
+        label_value: builtins.str = ...,
+    ) -> None: ...
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["label_key", b"label_key", "label_value", b"label_value", "model", b"model", "pool", b"pool", "priority", b"priority"]
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+
+Global___PauseSelector: typing_extensions.TypeAlias = PauseSelector
+
+@typing.final
+class Pause(google.protobuf.message.Message):
+    """A pause that stands."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SELECTOR_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
+    SINCE_FIELD_NUMBER: builtins.int
+    reason: builtins.str
+    """Why, in the words of whoever paused. May be empty."""
+    @property
+    def selector(self) -> Global___PauseSelector:
+        """Which tasks it holds back."""
+
+    @property
+    def since(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """Since when."""
+
+    def __init__(
+        self,
+        *,
+        selector: Global___PauseSelector | None = ...,
+        reason: builtins.str = ...,
+        since: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: typing_extensions.TypeAlias = typing.Literal["selector", b"selector", "since", b"since"]
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["reason", b"reason", "selector", b"selector", "since", b"since"]
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+
+Global___Pause: typing_extensions.TypeAlias = Pause
+
+@typing.final
+class PauseQueueRequest(google.protobuf.message.Message):
+    """Request of PauseQueue."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SELECTOR_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
+    reason: builtins.str
+    """Why, for those who find the queue paused. At most 255 characters. Default: none."""
+    @property
+    def selector(self) -> Global___PauseSelector:
+        """Which tasks. Required."""
+
+    def __init__(
+        self,
+        *,
+        selector: Global___PauseSelector | None = ...,
+        reason: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: typing_extensions.TypeAlias = typing.Literal["selector", b"selector"]
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["reason", b"reason", "selector", b"selector"]
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+
+Global___PauseQueueRequest: typing_extensions.TypeAlias = PauseQueueRequest
+
+@typing.final
+class PauseQueueResponse(google.protobuf.message.Message):
+    """Response of PauseQueue."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PAUSE_FIELD_NUMBER: builtins.int
+    @property
+    def pause(self) -> Global___Pause:
+        """The pause that stands now; the older one when it stood already."""
+
+    def __init__(
+        self,
+        *,
+        pause: Global___Pause | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: typing_extensions.TypeAlias = typing.Literal["pause", b"pause"]
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["pause", b"pause"]
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+
+Global___PauseQueueResponse: typing_extensions.TypeAlias = PauseQueueResponse
+
+@typing.final
+class ResumeQueueRequest(google.protobuf.message.Message):
+    """Request of ResumeQueue."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SELECTOR_FIELD_NUMBER: builtins.int
+    @property
+    def selector(self) -> Global___PauseSelector:
+        """The selector of the pause. Required."""
+
+    def __init__(
+        self,
+        *,
+        selector: Global___PauseSelector | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: typing_extensions.TypeAlias = typing.Literal["selector", b"selector"]
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["selector", b"selector"]
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+
+Global___ResumeQueueRequest: typing_extensions.TypeAlias = ResumeQueueRequest
+
+@typing.final
+class ResumeQueueResponse(google.protobuf.message.Message):
+    """Response of ResumeQueue."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PAUSE_FIELD_NUMBER: builtins.int
+    @property
+    def pause(self) -> Global___Pause:
+        """The pause that was taken back."""
+
+    def __init__(
+        self,
+        *,
+        pause: Global___Pause | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: typing_extensions.TypeAlias = typing.Literal["pause", b"pause"]
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["pause", b"pause"]
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+
+Global___ResumeQueueResponse: typing_extensions.TypeAlias = ResumeQueueResponse
 
 @typing.final
 class ListQueuesRequest(google.protobuf.message.Message):
@@ -54,6 +219,8 @@ class Queue(google.protobuf.message.Message):
     RUNNING_FIELD_NUMBER: builtins.int
     FINISHED_PER_SECOND_FIELD_NUMBER: builtins.int
     SHARE_FIELD_NUMBER: builtins.int
+    PAUSED_FIELD_NUMBER: builtins.int
+    WAITING_FIELD_NUMBER: builtins.int
     pool: builtins.str
     """The pool."""
     priority: forebay.tasks.v1.task_pb2.Priority.ValueType
@@ -66,6 +233,10 @@ class Queue(google.protobuf.message.Message):
     """Tasks that ended per second, over the last ten seconds."""
     share: builtins.float
     """Configured share of the fleet when every level of the pool is busy, 0 to 1."""
+    paused: builtins.bool
+    """Whether a pause holds back the whole queue."""
+    waiting: builtins.int
+    """Tasks that wait for their time, their parents or their next attempt."""
     @property
     def oldest_age(self) -> google.protobuf.duration_pb2.Duration:
         """Age of the oldest waiting task that the scheduler has seen. Absent when nothing waits."""
@@ -80,10 +251,12 @@ class Queue(google.protobuf.message.Message):
         running: builtins.int = ...,
         finished_per_second: builtins.float = ...,
         share: builtins.float = ...,
+        paused: builtins.bool = ...,
+        waiting: builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: typing_extensions.TypeAlias = typing.Literal["oldest_age", b"oldest_age"]
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["depth", b"depth", "finished_per_second", b"finished_per_second", "oldest_age", b"oldest_age", "pool", b"pool", "priority", b"priority", "running", b"running", "share", b"share"]
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["depth", b"depth", "finished_per_second", b"finished_per_second", "oldest_age", b"oldest_age", "paused", b"paused", "pool", b"pool", "priority", b"priority", "running", b"running", "share", b"share", "waiting", b"waiting"]
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
 
 Global___Queue: typing_extensions.TypeAlias = Queue
@@ -95,16 +268,22 @@ class ListQueuesResponse(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     QUEUES_FIELD_NUMBER: builtins.int
+    PAUSES_FIELD_NUMBER: builtins.int
     @property
     def queues(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Queue]:
         """Sorted by pool, then level."""
+
+    @property
+    def pauses(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Pause]:
+        """Pauses that stand, oldest first."""
 
     def __init__(
         self,
         *,
         queues: collections.abc.Iterable[Global___Queue] | None = ...,
+        pauses: collections.abc.Iterable[Global___Pause] | None = ...,
     ) -> None: ...
-    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["queues", b"queues"]
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["pauses", b"pauses", "queues", b"queues"]
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
 
 Global___ListQueuesResponse: typing_extensions.TypeAlias = ListQueuesResponse

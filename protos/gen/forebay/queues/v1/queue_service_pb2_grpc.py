@@ -40,6 +40,16 @@ class QueueServiceStub(object):
                 request_serializer=forebay_dot_queues_dot_v1_dot_queue__service__pb2.ListQueuesRequest.SerializeToString,
                 response_deserializer=forebay_dot_queues_dot_v1_dot_queue__service__pb2.ListQueuesResponse.FromString,
                 _registered_method=True)
+        self.PauseQueue = channel.unary_unary(
+                '/forebay.queues.v1.QueueService/PauseQueue',
+                request_serializer=forebay_dot_queues_dot_v1_dot_queue__service__pb2.PauseQueueRequest.SerializeToString,
+                response_deserializer=forebay_dot_queues_dot_v1_dot_queue__service__pb2.PauseQueueResponse.FromString,
+                _registered_method=True)
+        self.ResumeQueue = channel.unary_unary(
+                '/forebay.queues.v1.QueueService/ResumeQueue',
+                request_serializer=forebay_dot_queues_dot_v1_dot_queue__service__pb2.ResumeQueueRequest.SerializeToString,
+                response_deserializer=forebay_dot_queues_dot_v1_dot_queue__service__pb2.ResumeQueueResponse.FromString,
+                _registered_method=True)
 
 
 class QueueServiceServicer(object):
@@ -54,6 +64,21 @@ class QueueServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PauseQueue(self, request, context):
+        """Stops the start of matching tasks, within a second; what runs goes on, and new tasks are accepted and kept.
+        Idempotent. INVALID_ARGUMENT for a selector without a condition, and for one that breaks a rule.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeQueue(self, request, context):
+        """Takes back the pause with exactly this selector. NOT_FOUND when there is none.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_QueueServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -61,6 +86,16 @@ def add_QueueServiceServicer_to_server(servicer, server):
                     servicer.ListQueues,
                     request_deserializer=forebay_dot_queues_dot_v1_dot_queue__service__pb2.ListQueuesRequest.FromString,
                     response_serializer=forebay_dot_queues_dot_v1_dot_queue__service__pb2.ListQueuesResponse.SerializeToString,
+            ),
+            'PauseQueue': grpc.unary_unary_rpc_method_handler(
+                    servicer.PauseQueue,
+                    request_deserializer=forebay_dot_queues_dot_v1_dot_queue__service__pb2.PauseQueueRequest.FromString,
+                    response_serializer=forebay_dot_queues_dot_v1_dot_queue__service__pb2.PauseQueueResponse.SerializeToString,
+            ),
+            'ResumeQueue': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeQueue,
+                    request_deserializer=forebay_dot_queues_dot_v1_dot_queue__service__pb2.ResumeQueueRequest.FromString,
+                    response_serializer=forebay_dot_queues_dot_v1_dot_queue__service__pb2.ResumeQueueResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -91,6 +126,60 @@ class QueueService(object):
             '/forebay.queues.v1.QueueService/ListQueues',
             forebay_dot_queues_dot_v1_dot_queue__service__pb2.ListQueuesRequest.SerializeToString,
             forebay_dot_queues_dot_v1_dot_queue__service__pb2.ListQueuesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PauseQueue(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/forebay.queues.v1.QueueService/PauseQueue',
+            forebay_dot_queues_dot_v1_dot_queue__service__pb2.PauseQueueRequest.SerializeToString,
+            forebay_dot_queues_dot_v1_dot_queue__service__pb2.PauseQueueResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeQueue(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/forebay.queues.v1.QueueService/ResumeQueue',
+            forebay_dot_queues_dot_v1_dot_queue__service__pb2.ResumeQueueRequest.SerializeToString,
+            forebay_dot_queues_dot_v1_dot_queue__service__pb2.ResumeQueueResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -31,6 +31,12 @@ class QueueServiceStub:
     """Lists the queues of every pool, highest level first. INVALID_ARGUMENT for a pool that cannot be the name of one;
     UNAVAILABLE when the record store does not answer.
     """
+    PauseQueue: grpc.UnaryUnaryMultiCallable[forebay.queues.v1.queue_service_pb2.PauseQueueRequest, forebay.queues.v1.queue_service_pb2.PauseQueueResponse]
+    """Stops the start of matching tasks, within a second; what runs goes on, and new tasks are accepted and kept.
+    Idempotent. INVALID_ARGUMENT for a selector without a condition, and for one that breaks a rule.
+    """
+    ResumeQueue: grpc.UnaryUnaryMultiCallable[forebay.queues.v1.queue_service_pb2.ResumeQueueRequest, forebay.queues.v1.queue_service_pb2.ResumeQueueResponse]
+    """Takes back the pause with exactly this selector. NOT_FOUND when there is none."""
 
 @typing.type_check_only
 class QueueServiceAsyncStub(QueueServiceStub):
@@ -41,6 +47,12 @@ class QueueServiceAsyncStub(QueueServiceStub):
     """Lists the queues of every pool, highest level first. INVALID_ARGUMENT for a pool that cannot be the name of one;
     UNAVAILABLE when the record store does not answer.
     """
+    PauseQueue: grpc.aio.UnaryUnaryMultiCallable[forebay.queues.v1.queue_service_pb2.PauseQueueRequest, forebay.queues.v1.queue_service_pb2.PauseQueueResponse]  # type: ignore[assignment]
+    """Stops the start of matching tasks, within a second; what runs goes on, and new tasks are accepted and kept.
+    Idempotent. INVALID_ARGUMENT for a selector without a condition, and for one that breaks a rule.
+    """
+    ResumeQueue: grpc.aio.UnaryUnaryMultiCallable[forebay.queues.v1.queue_service_pb2.ResumeQueueRequest, forebay.queues.v1.queue_service_pb2.ResumeQueueResponse]  # type: ignore[assignment]
+    """Takes back the pause with exactly this selector. NOT_FOUND when there is none."""
 
 class QueueServiceServicer(metaclass=abc.ABCMeta):
     """What waits and what runs."""
@@ -54,5 +66,23 @@ class QueueServiceServicer(metaclass=abc.ABCMeta):
         """Lists the queues of every pool, highest level first. INVALID_ARGUMENT for a pool that cannot be the name of one;
         UNAVAILABLE when the record store does not answer.
         """
+
+    @abc.abstractmethod
+    def PauseQueue(
+        self,
+        request: forebay.queues.v1.queue_service_pb2.PauseQueueRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[forebay.queues.v1.queue_service_pb2.PauseQueueResponse, collections.abc.Awaitable[forebay.queues.v1.queue_service_pb2.PauseQueueResponse]]:
+        """Stops the start of matching tasks, within a second; what runs goes on, and new tasks are accepted and kept.
+        Idempotent. INVALID_ARGUMENT for a selector without a condition, and for one that breaks a rule.
+        """
+
+    @abc.abstractmethod
+    def ResumeQueue(
+        self,
+        request: forebay.queues.v1.queue_service_pb2.ResumeQueueRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[forebay.queues.v1.queue_service_pb2.ResumeQueueResponse, collections.abc.Awaitable[forebay.queues.v1.queue_service_pb2.ResumeQueueResponse]]:
+        """Takes back the pause with exactly this selector. NOT_FOUND when there is none."""
 
 def add_QueueServiceServicer_to_server(servicer: QueueServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

@@ -38,6 +38,14 @@ class Envelope(google.protobuf.message.Message):
     DEADLINE_MS_FIELD_NUMBER: builtins.int
     MAX_ATTEMPTS_FIELD_NUMBER: builtins.int
     TRACEPARENT_FIELD_NUMBER: builtins.int
+    NOT_BEFORE_MS_FIELD_NUMBER: builtins.int
+    PARENTS_FIELD_NUMBER: builtins.int
+    ON_PARENT_FAILURE_FIELD_NUMBER: builtins.int
+    TAKES_OUTPUTS_FIELD_NUMBER: builtins.int
+    REPLAY_OF_FIELD_NUMBER: builtins.int
+    SCHEDULE_FIELD_NUMBER: builtins.int
+    FINGERPRINT_FIELD_NUMBER: builtins.int
+    REVISION_FIELD_NUMBER: builtins.int
     id: builtins.str
     """The task's id; its first two digits are its partition."""
     tenant: builtins.str
@@ -60,6 +68,24 @@ class Envelope(google.protobuf.message.Message):
     """Copied from the spec; at least 1."""
     traceparent: builtins.str
     """W3C traceparent of the submit span, or empty when the task is not traced. Copied on every publication."""
+    not_before_ms: builtins.int
+    """Milliseconds since the Unix epoch, or 0 for at once. Copied from the spec."""
+    on_parent_failure: forebay.tasks.v1.task_pb2.ParentFailurePolicy.ValueType
+    """Copied from the spec; never UNSPECIFIED when there are parents."""
+    takes_outputs: builtins.bool
+    """Whether outputs of parents go into its input. Cleared once they are in the spec."""
+    replay_of: builtins.str
+    """The dead letter that this task repeats, or empty."""
+    schedule: builtins.str
+    """The schedule that made this task, or empty."""
+    fingerprint: builtins.str
+    """Digest of the spec as the client sent it, with which its idempotency key is compared; empty without a key."""
+    revision: builtins.int
+    """Grows by one each time the envelope is changed: UpdateTasks, or outputs of parents put in. Of two, the higher counts."""
+    @property
+    def parents(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Ids of the tasks that must end before, in the order of the spec's depends_on."""
+
     def __init__(
         self,
         *,
@@ -74,8 +100,16 @@ class Envelope(google.protobuf.message.Message):
         deadline_ms: builtins.int = ...,
         max_attempts: builtins.int = ...,
         traceparent: builtins.str = ...,
+        not_before_ms: builtins.int = ...,
+        parents: collections.abc.Iterable[builtins.str] | None = ...,
+        on_parent_failure: forebay.tasks.v1.task_pb2.ParentFailurePolicy.ValueType = ...,
+        takes_outputs: builtins.bool = ...,
+        replay_of: builtins.str = ...,
+        schedule: builtins.str = ...,
+        fingerprint: builtins.str = ...,
+        revision: builtins.int = ...,
     ) -> None: ...
-    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["create_time_ms", b"create_time_ms", "deadline_ms", b"deadline_ms", "id", b"id", "max_attempts", b"max_attempts", "model", b"model", "pool", b"pool", "priority", b"priority", "sha256", b"sha256", "spec", b"spec", "tenant", b"tenant", "traceparent", b"traceparent"]
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["create_time_ms", b"create_time_ms", "deadline_ms", b"deadline_ms", "fingerprint", b"fingerprint", "id", b"id", "max_attempts", b"max_attempts", "model", b"model", "not_before_ms", b"not_before_ms", "on_parent_failure", b"on_parent_failure", "parents", b"parents", "pool", b"pool", "priority", b"priority", "replay_of", b"replay_of", "revision", b"revision", "schedule", b"schedule", "sha256", b"sha256", "spec", b"spec", "takes_outputs", b"takes_outputs", "tenant", b"tenant", "traceparent", b"traceparent"]
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
 
 Global___Envelope: typing_extensions.TypeAlias = Envelope
@@ -88,8 +122,15 @@ class Publication(google.protobuf.message.Message):
 
     ENVELOPE_FIELD_NUMBER: builtins.int
     PUBLICATION_FIELD_NUMBER: builtins.int
+    ISOLATION_FIELD_NUMBER: builtins.int
     publication: builtins.int
-    """The record's publication number when this was put on the log; another number makes it stale."""
+    """The record's publication number when this was put on the log; another number makes it stale. 0 on the topic of
+    parked tasks, which nobody leases from.
+    """
+    isolation: builtins.str
+    """Names the group of suspects that this task belongs to since a runner died with all of them: it shares a batch with
+    none but those. Empty for none.
+    """
     @property
     def envelope(self) -> Global___Envelope:
         """The task."""
@@ -99,10 +140,11 @@ class Publication(google.protobuf.message.Message):
         *,
         envelope: Global___Envelope | None = ...,
         publication: builtins.int = ...,
+        isolation: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: typing_extensions.TypeAlias = typing.Literal["envelope", b"envelope"]
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["envelope", b"envelope", "publication", b"publication"]
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["envelope", b"envelope", "isolation", b"isolation", "publication", b"publication"]
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
 
 Global___Publication: typing_extensions.TypeAlias = Publication
@@ -127,3 +169,49 @@ class Bundle(google.protobuf.message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
 
 Global___Bundle: typing_extensions.TypeAlias = Bundle
+
+@typing.final
+class Endings(google.protobuf.message.Message):
+    """What the topic `results` carries: tasks that reached a terminal state. Recovery needs it to tell what is unfinished."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ENDED_FIELD_NUMBER: builtins.int
+    @property
+    def ended(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Ended]:
+        """In no particular order."""
+
+    def __init__(
+        self,
+        *,
+        ended: collections.abc.Iterable[Global___Ended] | None = ...,
+    ) -> None: ...
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["ended", b"ended"]
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+
+Global___Endings: typing_extensions.TypeAlias = Endings
+
+@typing.final
+class Ended(google.protobuf.message.Message):
+    """Tasks that ended the same way."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    STATE_FIELD_NUMBER: builtins.int
+    IDS_FIELD_NUMBER: builtins.int
+    state: forebay.tasks.v1.task_pb2.TaskState.ValueType
+    """Their terminal state."""
+    @property
+    def ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Their ids."""
+
+    def __init__(
+        self,
+        *,
+        state: forebay.tasks.v1.task_pb2.TaskState.ValueType = ...,
+        ids: collections.abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["ids", b"ids", "state", b"state"]
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+
+Global___Ended: typing_extensions.TypeAlias = Ended

@@ -28,7 +28,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x66orebay/tasks/v1/task.proto\x12\x10\x66orebay.tasks.v1\x1a\x1d\x66orebay/tasks/v1/inputs.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"0\n\x0bRetryPolicy\x12!\n\x0cmax_attempts\x18\x01 \x01(\x05R\x0bmaxAttempts\"\x80\x04\n\x08TaskSpec\x12\x14\n\x05model\x18\x01 \x01(\tR\x05model\x12=\n\x08generate\x18\x02 \x01(\x0b\x32\x1f.forebay.tasks.v1.GenerateInputH\x00R\x08generate\x12\x39\n\x07tensors\x18\x03 \x01(\x0b\x32\x1d.forebay.tasks.v1.TensorInputH\x00R\x07tensors\x12\x36\n\x08priority\x18\n \x01(\x0e\x32\x1a.forebay.tasks.v1.PriorityR\x08priority\x12\x12\n\x04pool\x18\x0b \x01(\tR\x04pool\x12\x36\n\x08\x64\x65\x61\x64line\x18\r \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08\x64\x65\x61\x64line\x12\x33\n\x05retry\x18\x0e \x01(\x0b\x32\x1d.forebay.tasks.v1.RetryPolicyR\x05retry\x12\'\n\x0fidempotency_key\x18\x11 \x01(\tR\x0eidempotencyKey\x12>\n\x06labels\x18\x13 \x03(\x0b\x32&.forebay.tasks.v1.TaskSpec.LabelsEntryR\x06labels\x1a\x39\n\x0bLabelsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\x42\x07\n\x05input\"O\n\x05Usage\x12!\n\x0cinput_tokens\x18\x01 \x01(\x05R\x0binputTokens\x12#\n\routput_tokens\x18\x02 \x01(\x05R\x0coutputTokens\"\xb8\x01\n\x06Timing\x12/\n\x05queue\x18\x01 \x01(\x0b\x32\x19.google.protobuf.DurationR\x05queue\x12\x33\n\x07\x65xecute\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationR\x07\x65xecute\x12H\n\x13time_to_first_token\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationR\x10timeToFirstToken\"\xef\x01\n\x06Result\x12>\n\x08generate\x18\x01 \x01(\x0b\x32 .forebay.tasks.v1.GenerateOutputH\x00R\x08generate\x12:\n\x07tensors\x18\x02 \x01(\x0b\x32\x1e.forebay.tasks.v1.TensorOutputH\x00R\x07tensors\x12-\n\x05usage\x18\n \x01(\x0b\x32\x17.forebay.tasks.v1.UsageR\x05usage\x12\x30\n\x06timing\x18\x0b \x01(\x0b\x32\x18.forebay.tasks.v1.TimingR\x06timingB\x08\n\x06output\"\x86\x01\n\tTaskEvent\x12.\n\x04time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x04time\x12\x31\n\x05state\x18\x02 \x01(\x0e\x32\x1b.forebay.tasks.v1.TaskStateR\x05state\x12\x16\n\x06reason\x18\x03 \x01(\tR\x06reason\"\xef\x04\n\x04Task\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12.\n\x04spec\x18\x02 \x01(\x0b\x32\x1a.forebay.tasks.v1.TaskSpecR\x04spec\x12\x31\n\x05state\x18\x03 \x01(\x0e\x32\x1b.forebay.tasks.v1.TaskStateR\x05state\x12\x18\n\x07\x61ttempt\x18\x04 \x01(\x05R\x07\x61ttempt\x12 \n\x0bpublication\x18\x05 \x01(\x05R\x0bpublication\x12\x16\n\x06tenant\x18\x06 \x01(\tR\x06tenant\x12;\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12\x39\n\nqueue_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tqueueTime\x12\x39\n\nstart_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tstartTime\x12\x35\n\x08\x65nd_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x07\x65ndTime\x12\x16\n\x06runner\x18\x0b \x01(\tR\x06runner\x12*\n\x05\x65rror\x18\x0e \x01(\x0b\x32\x12.google.rpc.StatusH\x00R\x05\x65rror\x12\x32\n\x06result\x18\x0f \x01(\x0b\x32\x18.forebay.tasks.v1.ResultH\x00R\x06result\x12\x33\n\x06\x65vents\x18\x10 \x03(\x0b\x32\x1b.forebay.tasks.v1.TaskEventR\x06\x65ventsB\t\n\x07outcome*u\n\x08Priority\x12\x18\n\x14PRIORITY_UNSPECIFIED\x10\x00\x12\x15\n\x11PRIORITY_CRITICAL\x10\x01\x12\x11\n\rPRIORITY_HIGH\x10\x02\x12\x13\n\x0fPRIORITY_NORMAL\x10\x03\x12\x10\n\x0cPRIORITY_LOW\x10\x04*\x84\x02\n\tTaskState\x12\x1a\n\x16TASK_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14TASK_STATE_SCHEDULED\x10\x01\x12\x16\n\x12TASK_STATE_BLOCKED\x10\x02\x12\x15\n\x11TASK_STATE_QUEUED\x10\x03\x12\x16\n\x12TASK_STATE_RUNNING\x10\x04\x12\x17\n\x13TASK_STATE_RETRYING\x10\x05\x12\x18\n\x14TASK_STATE_SUCCEEDED\x10\x06\x12\x15\n\x11TASK_STATE_FAILED\x10\x07\x12\x18\n\x14TASK_STATE_CANCELLED\x10\x08\x12\x16\n\x12TASK_STATE_EXPIRED\x10\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x66orebay/tasks/v1/task.proto\x12\x10\x66orebay.tasks.v1\x1a\x1d\x66orebay/tasks/v1/inputs.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"\xd0\x01\n\x0bRetryPolicy\x12!\n\x0cmax_attempts\x18\x01 \x01(\x05R\x0bmaxAttempts\x12\x42\n\x0finitial_backoff\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationR\x0einitialBackoff\x12:\n\x0bmax_backoff\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationR\nmaxBackoff\x12\x1e\n\nmultiplier\x18\x04 \x01(\x01R\nmultiplier\">\n\nDependency\x12\x10\n\x02id\x18\x01 \x01(\tH\x00R\x02id\x12\x16\n\x05index\x18\x02 \x01(\x05H\x00R\x05indexB\x06\n\x04task\"V\n\x0eInputReference\x12\x16\n\x06parent\x18\x01 \x01(\x05R\x06parent\x12\x16\n\x06output\x18\x02 \x01(\tR\x06output\x12\x14\n\x05input\x18\x03 \x01(\tR\x05input\"\x8e\x06\n\x08TaskSpec\x12\x14\n\x05model\x18\x01 \x01(\tR\x05model\x12=\n\x08generate\x18\x02 \x01(\x0b\x32\x1f.forebay.tasks.v1.GenerateInputH\x00R\x08generate\x12\x39\n\x07tensors\x18\x03 \x01(\x0b\x32\x1d.forebay.tasks.v1.TensorInputH\x00R\x07tensors\x12\x36\n\x08priority\x18\n \x01(\x0e\x32\x1a.forebay.tasks.v1.PriorityR\x08priority\x12\x12\n\x04pool\x18\x0b \x01(\tR\x04pool\x12\x39\n\nnot_before\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tnotBefore\x12\x36\n\x08\x64\x65\x61\x64line\x18\r \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08\x64\x65\x61\x64line\x12\x33\n\x05retry\x18\x0e \x01(\x0b\x32\x1d.forebay.tasks.v1.RetryPolicyR\x05retry\x12;\n\ndepends_on\x18\x0f \x03(\x0b\x32\x1c.forebay.tasks.v1.DependencyR\tdependsOn\x12Q\n\x11on_parent_failure\x18\x10 \x01(\x0e\x32%.forebay.tasks.v1.ParentFailurePolicyR\x0fonParentFailure\x12\'\n\x0fidempotency_key\x18\x11 \x01(\tR\x0eidempotencyKey\x12>\n\x06labels\x18\x13 \x03(\x0b\x32&.forebay.tasks.v1.TaskSpec.LabelsEntryR\x06labels\x12\x41\n\x0binputs_from\x18\x15 \x03(\x0b\x32 .forebay.tasks.v1.InputReferenceR\ninputsFrom\x1a\x39\n\x0bLabelsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\x42\x07\n\x05input\"O\n\x05Usage\x12!\n\x0cinput_tokens\x18\x01 \x01(\x05R\x0binputTokens\x12#\n\routput_tokens\x18\x02 \x01(\x05R\x0coutputTokens\"\xb8\x01\n\x06Timing\x12/\n\x05queue\x18\x01 \x01(\x0b\x32\x19.google.protobuf.DurationR\x05queue\x12\x33\n\x07\x65xecute\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationR\x07\x65xecute\x12H\n\x13time_to_first_token\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationR\x10timeToFirstToken\"\xef\x01\n\x06Result\x12>\n\x08generate\x18\x01 \x01(\x0b\x32 .forebay.tasks.v1.GenerateOutputH\x00R\x08generate\x12:\n\x07tensors\x18\x02 \x01(\x0b\x32\x1e.forebay.tasks.v1.TensorOutputH\x00R\x07tensors\x12-\n\x05usage\x18\n \x01(\x0b\x32\x17.forebay.tasks.v1.UsageR\x05usage\x12\x30\n\x06timing\x18\x0b \x01(\x0b\x32\x18.forebay.tasks.v1.TimingR\x06timingB\x08\n\x06output\"\x86\x01\n\tTaskEvent\x12.\n\x04time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x04time\x12\x31\n\x05state\x18\x02 \x01(\x0e\x32\x1b.forebay.tasks.v1.TaskStateR\x05state\x12\x16\n\x06reason\x18\x03 \x01(\tR\x06reason\"\xd7\x05\n\x04Task\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12.\n\x04spec\x18\x02 \x01(\x0b\x32\x1a.forebay.tasks.v1.TaskSpecR\x04spec\x12\x31\n\x05state\x18\x03 \x01(\x0e\x32\x1b.forebay.tasks.v1.TaskStateR\x05state\x12\x18\n\x07\x61ttempt\x18\x04 \x01(\x05R\x07\x61ttempt\x12 \n\x0bpublication\x18\x05 \x01(\x05R\x0bpublication\x12\x16\n\x06tenant\x18\x06 \x01(\tR\x06tenant\x12;\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12\x39\n\nqueue_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tqueueTime\x12\x39\n\nstart_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tstartTime\x12\x35\n\x08\x65nd_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x07\x65ndTime\x12\x16\n\x06runner\x18\x0b \x01(\tR\x06runner\x12*\n\x05\x65rror\x18\x0e \x01(\x0b\x32\x12.google.rpc.StatusH\x00R\x05\x65rror\x12\x32\n\x06result\x18\x0f \x01(\x0b\x32\x18.forebay.tasks.v1.ResultH\x00R\x06result\x12\x33\n\x06\x65vents\x18\x10 \x03(\x0b\x32\x1b.forebay.tasks.v1.TaskEventR\x06\x65vents\x12-\n\x12uncharged_attempts\x18\x11 \x01(\x05R\x11unchargedAttempts\x12\x1b\n\treplay_of\x18\x12 \x01(\tR\x08replayOf\x12\x1a\n\x08schedule\x18\x13 \x01(\tR\x08scheduleB\t\n\x07outcome*u\n\x08Priority\x12\x18\n\x14PRIORITY_UNSPECIFIED\x10\x00\x12\x15\n\x11PRIORITY_CRITICAL\x10\x01\x12\x11\n\rPRIORITY_HIGH\x10\x02\x12\x13\n\x0fPRIORITY_NORMAL\x10\x03\x12\x10\n\x0cPRIORITY_LOW\x10\x04*\x84\x02\n\tTaskState\x12\x1a\n\x16TASK_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14TASK_STATE_SCHEDULED\x10\x01\x12\x16\n\x12TASK_STATE_BLOCKED\x10\x02\x12\x15\n\x11TASK_STATE_QUEUED\x10\x03\x12\x16\n\x12TASK_STATE_RUNNING\x10\x04\x12\x17\n\x13TASK_STATE_RETRYING\x10\x05\x12\x18\n\x14TASK_STATE_SUCCEEDED\x10\x06\x12\x15\n\x11TASK_STATE_FAILED\x10\x07\x12\x18\n\x14TASK_STATE_CANCELLED\x10\x08\x12\x16\n\x12TASK_STATE_EXPIRED\x10\t*\x9d\x01\n\x13ParentFailurePolicy\x12%\n!PARENT_FAILURE_POLICY_UNSPECIFIED\x10\x00\x12\x1e\n\x1aPARENT_FAILURE_POLICY_FAIL\x10\x01\x12\x1d\n\x19PARENT_FAILURE_POLICY_RUN\x10\x02\x12 \n\x1cPARENT_FAILURE_POLICY_CANCEL\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,24 +37,30 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_TASKSPEC_LABELSENTRY']._loaded_options = None
   _globals['_TASKSPEC_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_PRIORITY']._serialized_start=2008
-  _globals['_PRIORITY']._serialized_end=2125
-  _globals['_TASKSTATE']._serialized_start=2128
-  _globals['_TASKSTATE']._serialized_end=2388
-  _globals['_RETRYPOLICY']._serialized_start=170
-  _globals['_RETRYPOLICY']._serialized_end=218
-  _globals['_TASKSPEC']._serialized_start=221
-  _globals['_TASKSPEC']._serialized_end=733
-  _globals['_TASKSPEC_LABELSENTRY']._serialized_start=667
-  _globals['_TASKSPEC_LABELSENTRY']._serialized_end=724
-  _globals['_USAGE']._serialized_start=735
-  _globals['_USAGE']._serialized_end=814
-  _globals['_TIMING']._serialized_start=817
-  _globals['_TIMING']._serialized_end=1001
-  _globals['_RESULT']._serialized_start=1004
-  _globals['_RESULT']._serialized_end=1243
-  _globals['_TASKEVENT']._serialized_start=1246
-  _globals['_TASKEVENT']._serialized_end=1380
-  _globals['_TASK']._serialized_start=1383
-  _globals['_TASK']._serialized_end=2006
+  _globals['_PRIORITY']._serialized_start=2695
+  _globals['_PRIORITY']._serialized_end=2812
+  _globals['_TASKSTATE']._serialized_start=2815
+  _globals['_TASKSTATE']._serialized_end=3075
+  _globals['_PARENTFAILUREPOLICY']._serialized_start=3078
+  _globals['_PARENTFAILUREPOLICY']._serialized_end=3235
+  _globals['_RETRYPOLICY']._serialized_start=171
+  _globals['_RETRYPOLICY']._serialized_end=379
+  _globals['_DEPENDENCY']._serialized_start=381
+  _globals['_DEPENDENCY']._serialized_end=443
+  _globals['_INPUTREFERENCE']._serialized_start=445
+  _globals['_INPUTREFERENCE']._serialized_end=531
+  _globals['_TASKSPEC']._serialized_start=534
+  _globals['_TASKSPEC']._serialized_end=1316
+  _globals['_TASKSPEC_LABELSENTRY']._serialized_start=1250
+  _globals['_TASKSPEC_LABELSENTRY']._serialized_end=1307
+  _globals['_USAGE']._serialized_start=1318
+  _globals['_USAGE']._serialized_end=1397
+  _globals['_TIMING']._serialized_start=1400
+  _globals['_TIMING']._serialized_end=1584
+  _globals['_RESULT']._serialized_start=1587
+  _globals['_RESULT']._serialized_end=1826
+  _globals['_TASKEVENT']._serialized_start=1829
+  _globals['_TASKEVENT']._serialized_end=1963
+  _globals['_TASK']._serialized_start=1966
+  _globals['_TASK']._serialized_end=2693
 # @@protoc_insertion_point(module_scope)

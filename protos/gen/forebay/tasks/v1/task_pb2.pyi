@@ -80,7 +80,7 @@ class _TaskStateEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._Enum
     TASK_STATE_CANCELLED: _TaskState.ValueType  # 8
     """Ended by CancelTasks. Terminal."""
     TASK_STATE_EXPIRED: _TaskState.ValueType  # 9
-    """Its deadline passed before it started. Terminal."""
+    """Its deadline passed before it ended. Terminal. The last event says in which state it was."""
 
 class TaskState(_TaskState, metaclass=_TaskStateEnumTypeWrapper):
     """Where a task is in its life. docs/task_lifecycle.md has every move between these."""
@@ -104,29 +104,139 @@ TASK_STATE_FAILED: TaskState.ValueType  # 7
 TASK_STATE_CANCELLED: TaskState.ValueType  # 8
 """Ended by CancelTasks. Terminal."""
 TASK_STATE_EXPIRED: TaskState.ValueType  # 9
-"""Its deadline passed before it started. Terminal."""
+"""Its deadline passed before it ended. Terminal. The last event says in which state it was."""
 Global___TaskState: typing_extensions.TypeAlias = TaskState
+
+class _ParentFailurePolicy:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _ParentFailurePolicyEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_ParentFailurePolicy.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    PARENT_FAILURE_POLICY_UNSPECIFIED: _ParentFailurePolicy.ValueType  # 0
+    """Means FAIL."""
+    PARENT_FAILURE_POLICY_FAIL: _ParentFailurePolicy.ValueType  # 1
+    """It fails with reason PARENT_FAILED; when the parent was cancelled, it is cancelled too."""
+    PARENT_FAILURE_POLICY_RUN: _ParentFailurePolicy.ValueType  # 2
+    """It runs all the same, once every parent has ended."""
+    PARENT_FAILURE_POLICY_CANCEL: _ParentFailurePolicy.ValueType  # 3
+    """It is cancelled."""
+
+class ParentFailurePolicy(_ParentFailurePolicy, metaclass=_ParentFailurePolicyEnumTypeWrapper):
+    """What becomes of a task when one of those that it depends on does not succeed."""
+
+PARENT_FAILURE_POLICY_UNSPECIFIED: ParentFailurePolicy.ValueType  # 0
+"""Means FAIL."""
+PARENT_FAILURE_POLICY_FAIL: ParentFailurePolicy.ValueType  # 1
+"""It fails with reason PARENT_FAILED; when the parent was cancelled, it is cancelled too."""
+PARENT_FAILURE_POLICY_RUN: ParentFailurePolicy.ValueType  # 2
+"""It runs all the same, once every parent has ended."""
+PARENT_FAILURE_POLICY_CANCEL: ParentFailurePolicy.ValueType  # 3
+"""It is cancelled."""
+Global___ParentFailurePolicy: typing_extensions.TypeAlias = ParentFailurePolicy
 
 @typing.final
 class RetryPolicy(google.protobuf.message.Message):
-    """How often a task may be tried."""
+    """How often a task may be tried, and how long it rests between two tries: a random time between nothing and
+    initial_backoff * multiplier^(failures - 1), at most max_backoff. A longer hint of the failure itself is honoured.
+    """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     MAX_ATTEMPTS_FIELD_NUMBER: builtins.int
+    INITIAL_BACKOFF_FIELD_NUMBER: builtins.int
+    MAX_BACKOFF_FIELD_NUMBER: builtins.int
+    MULTIPLIER_FIELD_NUMBER: builtins.int
     max_attempts: builtins.int
     """Most executions, the first one counted. 1 to 100, or 0 for the default, 3.
-    A runner that dies with the task uses up one.
+    A runner that dies while it executes the task uses up one.
     """
+    multiplier: builtins.float
+    """What the longest rest grows by with each failure. 1 to 10, or 0 for the default, 2."""
+    @property
+    def initial_backoff(self) -> google.protobuf.duration_pb2.Duration:
+        """Longest rest after the first failure. 0 to 1 hour. Default 0.5 s."""
+
+    @property
+    def max_backoff(self) -> google.protobuf.duration_pb2.Duration:
+        """Longest rest after any failure. 0 to 24 hours. Default 60 s."""
+
     def __init__(
         self,
         *,
         max_attempts: builtins.int = ...,
+        initial_backoff: google.protobuf.duration_pb2.Duration | None = ...,
+        max_backoff: google.protobuf.duration_pb2.Duration | None = ...,
+        multiplier: builtins.float = ...,
     ) -> None: ...
-    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["max_attempts", b"max_attempts"]
+    _HasFieldArgType: typing_extensions.TypeAlias = typing.Literal["initial_backoff", b"initial_backoff", "max_backoff", b"max_backoff"]
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["initial_backoff", b"initial_backoff", "max_attempts", b"max_attempts", "max_backoff", b"max_backoff", "multiplier", b"multiplier"]
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
 
 Global___RetryPolicy: typing_extensions.TypeAlias = RetryPolicy
+
+@typing.final
+class Dependency(google.protobuf.message.Message):
+    """A task that must end before another one starts."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ID_FIELD_NUMBER: builtins.int
+    INDEX_FIELD_NUMBER: builtins.int
+    id: builtins.str
+    """The id of a task of the same caller. INVALID_ARGUMENT when there is none."""
+    index: builtins.int
+    """Place of a task of the same SubmitTasks call, from 0. INVALID_ARGUMENT for one that is not there, for the task
+    itself, and for a cycle. When that task is refused, so is this one.
+    """
+    def __init__(
+        self,
+        *,
+        id: builtins.str = ...,
+        index: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: typing_extensions.TypeAlias = typing.Literal["id", b"id", "index", b"index", "task", b"task"]
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["id", b"id", "index", b"index", "task", b"task"]
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_task: typing_extensions.TypeAlias = typing.Literal["id", "index"]
+    _WhichOneofArgType_task: typing_extensions.TypeAlias = typing.Literal["task", b"task"]
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_task) -> _WhichOneofReturnType_task | None: ...
+
+Global___Dependency: typing_extensions.TypeAlias = Dependency
+
+@typing.final
+class InputReference(google.protobuf.message.Message):
+    """Puts the output of a parent into the input of a task, in the moment in which its last parent ends. The task fails with
+    reason PARENT_OUTPUT_UNUSABLE when the parent has no such output, or the input would be larger than 1 MiB.
+    """
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: builtins.int
+    OUTPUT_FIELD_NUMBER: builtins.int
+    INPUT_FIELD_NUMBER: builtins.int
+    parent: builtins.int
+    """Which parent: place in depends_on, from 0."""
+    output: builtins.str
+    """What of it: for a generation "text", else the name of an output tensor."""
+    input: builtins.str
+    """Where to: for a generation the name of a placeholder, written {{name}} in the prompt or in the text of a message
+    and replaced everywhere; else the name of an input tensor, which must not be given by `tensors`.
+    1 to 256 characters.
+    """
+    def __init__(
+        self,
+        *,
+        parent: builtins.int = ...,
+        output: builtins.str = ...,
+        input: builtins.str = ...,
+    ) -> None: ...
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["input", b"input", "output", b"output", "parent", b"parent"]
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+
+Global___InputReference: typing_extensions.TypeAlias = InputReference
 
 @typing.final
 class TaskSpec(google.protobuf.message.Message):
@@ -156,10 +266,14 @@ class TaskSpec(google.protobuf.message.Message):
     TENSORS_FIELD_NUMBER: builtins.int
     PRIORITY_FIELD_NUMBER: builtins.int
     POOL_FIELD_NUMBER: builtins.int
+    NOT_BEFORE_FIELD_NUMBER: builtins.int
     DEADLINE_FIELD_NUMBER: builtins.int
     RETRY_FIELD_NUMBER: builtins.int
+    DEPENDS_ON_FIELD_NUMBER: builtins.int
+    ON_PARENT_FAILURE_FIELD_NUMBER: builtins.int
     IDEMPOTENCY_KEY_FIELD_NUMBER: builtins.int
     LABELS_FIELD_NUMBER: builtins.int
+    INPUTS_FROM_FIELD_NUMBER: builtins.int
     model: builtins.str
     """The model's name, for example "smollm2". Required. 1 to 128 ASCII letters, digits, '.', '_', '-'. It need not be
     served yet: the task waits.
@@ -170,9 +284,11 @@ class TaskSpec(google.protobuf.message.Message):
     """The pool of runners that shall run it: one of those that the gateway is configured with, else INVALID_ARGUMENT,
     which names them. At most 63 lower-case ASCII letters, digits, '-'. Default "default".
     """
+    on_parent_failure: Global___ParentFailurePolicy.ValueType
+    """What becomes of it when one of them does not succeed. Default FAIL."""
     idempotency_key: builtins.str
     """Same key and same spec: the task that exists is returned. Same key, other spec: ALREADY_EXISTS.
-    At most 256 characters. Kept for 24 hours. Default: none.
+    At most 256 characters. Kept for 24 hours unless the servers are set otherwise. Default: none.
     """
     @property
     def generate(self) -> forebay.tasks.v1.inputs_pb2.GenerateInput:
@@ -183,9 +299,15 @@ class TaskSpec(google.protobuf.message.Message):
         """For models with named tensors."""
 
     @property
+    def not_before(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """The task is SCHEDULED until this time, and never started before. To the millisecond, rounded up; from
+        1970-01-01T00:00:01Z to before the year 10000; may be past already. Default: at once.
+        """
+
+    @property
     def deadline(self) -> google.protobuf.timestamp_pb2.Timestamp:
-        """The task is never started after this time; it ends as EXPIRED instead. From 1970-01-01T00:00:01Z to before the
-        year 10000; rounded down to milliseconds; may be past already. Default: none.
+        """The task is never started after this time, and stopped if it runs then; it ends as EXPIRED. From
+        1970-01-01T00:00:01Z to before the year 10000; rounded down to milliseconds; may be past already. Default: none.
         """
 
     @property
@@ -193,8 +315,16 @@ class TaskSpec(google.protobuf.message.Message):
         """How often it may be tried. Default: as an empty RetryPolicy."""
 
     @property
+    def depends_on(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Dependency]:
+        """The task is BLOCKED until all of these have ended. At most 1000, each once. Default: none."""
+
+    @property
     def labels(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
         """For people and filters. At most 32; keys of 1 to 63 characters, values of 0 to 255."""
+
+    @property
+    def inputs_from(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___InputReference]:
+        """Outputs of parents that become inputs of this task. At most 64. Default: none."""
 
     def __init__(
         self,
@@ -204,14 +334,18 @@ class TaskSpec(google.protobuf.message.Message):
         tensors: forebay.tasks.v1.inputs_pb2.TensorInput | None = ...,
         priority: Global___Priority.ValueType = ...,
         pool: builtins.str = ...,
+        not_before: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         deadline: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         retry: Global___RetryPolicy | None = ...,
+        depends_on: collections.abc.Iterable[Global___Dependency] | None = ...,
+        on_parent_failure: Global___ParentFailurePolicy.ValueType = ...,
         idempotency_key: builtins.str = ...,
         labels: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
+        inputs_from: collections.abc.Iterable[Global___InputReference] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: typing_extensions.TypeAlias = typing.Literal["deadline", b"deadline", "generate", b"generate", "input", b"input", "retry", b"retry", "tensors", b"tensors"]
+    _HasFieldArgType: typing_extensions.TypeAlias = typing.Literal["deadline", b"deadline", "generate", b"generate", "input", b"input", "not_before", b"not_before", "retry", b"retry", "tensors", b"tensors"]
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["deadline", b"deadline", "generate", b"generate", "idempotency_key", b"idempotency_key", "input", b"input", "labels", b"labels", "model", b"model", "pool", b"pool", "priority", b"priority", "retry", b"retry", "tensors", b"tensors"]
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["deadline", b"deadline", "depends_on", b"depends_on", "generate", b"generate", "idempotency_key", b"idempotency_key", "input", b"input", "inputs_from", b"inputs_from", "labels", b"labels", "model", b"model", "not_before", b"not_before", "on_parent_failure", b"on_parent_failure", "pool", b"pool", "priority", b"priority", "retry", b"retry", "tensors", b"tensors"]
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_input: typing_extensions.TypeAlias = typing.Literal["generate", "tensors"]
     _WhichOneofArgType_input: typing_extensions.TypeAlias = typing.Literal["input", b"input"]
@@ -372,6 +506,9 @@ class Task(google.protobuf.message.Message):
     ERROR_FIELD_NUMBER: builtins.int
     RESULT_FIELD_NUMBER: builtins.int
     EVENTS_FIELD_NUMBER: builtins.int
+    UNCHARGED_ATTEMPTS_FIELD_NUMBER: builtins.int
+    REPLAY_OF_FIELD_NUMBER: builtins.int
+    SCHEDULE_FIELD_NUMBER: builtins.int
     id: builtins.str
     """Assigned by the gateway. Sorts by time of creation within a partition."""
     state: Global___TaskState.ValueType
@@ -384,6 +521,14 @@ class Task(google.protobuf.message.Message):
     """Who owns it. From authentication."""
     runner: builtins.str
     """The runner of its latest attempt. Empty before."""
+    uncharged_attempts: builtins.int
+    """Attempts that do not count against max_attempts: handed back before they began, or lost with a runner that may
+    have died of another task.
+    """
+    replay_of: builtins.str
+    """The dead letter that this task repeats. Empty for none."""
+    schedule: builtins.str
+    """The schedule that made this task. Empty for none."""
     @property
     def spec(self) -> Global___TaskSpec:
         """What was asked. Without its input, unless the request asks for inputs."""
@@ -433,10 +578,13 @@ class Task(google.protobuf.message.Message):
         error: google.rpc.status_pb2.Status | None = ...,
         result: Global___Result | None = ...,
         events: collections.abc.Iterable[Global___TaskEvent] | None = ...,
+        uncharged_attempts: builtins.int = ...,
+        replay_of: builtins.str = ...,
+        schedule: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: typing_extensions.TypeAlias = typing.Literal["create_time", b"create_time", "end_time", b"end_time", "error", b"error", "outcome", b"outcome", "queue_time", b"queue_time", "result", b"result", "spec", b"spec", "start_time", b"start_time"]
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["attempt", b"attempt", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "events", b"events", "id", b"id", "outcome", b"outcome", "publication", b"publication", "queue_time", b"queue_time", "result", b"result", "runner", b"runner", "spec", b"spec", "start_time", b"start_time", "state", b"state", "tenant", b"tenant"]
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["attempt", b"attempt", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "events", b"events", "id", b"id", "outcome", b"outcome", "publication", b"publication", "queue_time", b"queue_time", "replay_of", b"replay_of", "result", b"result", "runner", b"runner", "schedule", b"schedule", "spec", b"spec", "start_time", b"start_time", "state", b"state", "tenant", b"tenant", "uncharged_attempts", b"uncharged_attempts"]
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_outcome: typing_extensions.TypeAlias = typing.Literal["error", "result"]
     _WhichOneofArgType_outcome: typing_extensions.TypeAlias = typing.Literal["outcome", b"outcome"]

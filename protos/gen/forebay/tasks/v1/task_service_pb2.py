@@ -24,10 +24,11 @@ _sym_db = _symbol_database.Default()
 
 from forebay.tasks.v1 import inputs_pb2 as forebay_dot_tasks_dot_v1_dot_inputs__pb2
 from forebay.tasks.v1 import task_pb2 as forebay_dot_tasks_dot_v1_dot_task__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#forebay/tasks/v1/task_service.proto\x12\x10\x66orebay.tasks.v1\x1a\x1d\x66orebay/tasks/v1/inputs.proto\x1a\x1b\x66orebay/tasks/v1/task.proto\x1a\x17google/rpc/status.proto\"F\n\x12SubmitTasksRequest\x12\x30\n\x05tasks\x18\x01 \x03(\x0b\x32\x1a.forebay.tasks.v1.TaskSpecR\x05tasks\"r\n\x0cSubmitResult\x12,\n\x04task\x18\x01 \x01(\x0b\x32\x16.forebay.tasks.v1.TaskH\x00R\x04task\x12*\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00R\x05\x65rrorB\x08\n\x06result\"O\n\x13SubmitTasksResponse\x12\x38\n\x07results\x18\x01 \x03(\x0b\x32\x1e.forebay.tasks.v1.SubmitResultR\x07results\"f\n\x0eGetTaskRequest\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12#\n\rinclude_input\x18\x02 \x01(\x08R\x0cincludeInput\x12\x1f\n\x0bomit_result\x18\x03 \x01(\x08R\nomitResult\"=\n\x0fGetTaskResponse\x12*\n\x04task\x18\x01 \x01(\x0b\x32\x16.forebay.tasks.v1.TaskR\x04task\"\xa4\x02\n\nTaskFilter\x12\x33\n\x06states\x18\x01 \x03(\x0e\x32\x1b.forebay.tasks.v1.TaskStateR\x06states\x12\x14\n\x05model\x18\x02 \x01(\tR\x05model\x12@\n\x06labels\x18\x03 \x03(\x0b\x32(.forebay.tasks.v1.TaskFilter.LabelsEntryR\x06labels\x12:\n\npriorities\x18\x04 \x03(\x0e\x32\x1a.forebay.tasks.v1.PriorityR\npriorities\x12\x12\n\x04pool\x18\x05 \x01(\tR\x04pool\x1a\x39\n\x0bLabelsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\"\x84\x01\n\x10ListTasksRequest\x12\x34\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x1c.forebay.tasks.v1.TaskFilterR\x06\x66ilter\x12\x1b\n\tpage_size\x18\x02 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x03 \x01(\tR\tpageToken\"i\n\x11ListTasksResponse\x12,\n\x05tasks\x18\x01 \x03(\x0b\x32\x16.forebay.tasks.v1.TaskR\x05tasks\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x1b\n\x07TaskIds\x12\x10\n\x03ids\x18\x01 \x03(\tR\x03ids\"\n\n\x08\x41llTasks\"\xe6\x01\n\x11WatchTasksRequest\x12\x31\n\x05tasks\x18\x01 \x01(\x0b\x32\x19.forebay.tasks.v1.TaskIdsH\x00R\x05tasks\x12=\n\x08selector\x18\x02 \x01(\x0b\x32\x1f.forebay.tasks.v1.LabelSelectorH\x00R\x08selector\x12.\n\x03\x61ll\x18\x03 \x01(\x0b\x32\x1a.forebay.tasks.v1.AllTasksH\x00R\x03\x61ll\x12%\n\x0einclude_result\x18\x04 \x01(\x08R\rincludeResultB\x08\n\x06target\"\x8f\x01\n\rLabelSelector\x12\x43\n\x06labels\x18\x01 \x03(\x0b\x32+.forebay.tasks.v1.LabelSelector.LabelsEntryR\x06labels\x1a\x39\n\x0bLabelsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\"B\n\x12WatchTasksResponse\x12,\n\x05tasks\x18\x01 \x03(\x0b\x32\x16.forebay.tasks.v1.TaskR\x05tasks\"L\n\x13StreamOutputRequest\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12%\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x03R\rafterSequence\"\xa3\x02\n\x14StreamOutputResponse\x12\x1a\n\x08sequence\x18\x01 \x01(\x03R\x08sequence\x12\x12\n\x04text\x18\x02 \x01(\tR\x04text\x12\x1b\n\ttoken_ids\x18\x03 \x03(\x05R\x08tokenIds\x12\x43\n\rfinish_reason\x18\x04 \x01(\x0e\x32\x1e.forebay.tasks.v1.FinishReasonR\x0c\x66inishReason\x12\x1c\n\trestarted\x18\x05 \x01(\x08R\trestarted\x12\x31\n\x05state\x18\x06 \x01(\x0e\x32\x1b.forebay.tasks.v1.TaskStateR\x05state\x12(\n\x05\x65rror\x18\x07 \x01(\x0b\x32\x12.google.rpc.StatusR\x05\x65rror\"\x89\x01\n\x12\x43\x61ncelTasksRequest\x12\x31\n\x05tasks\x18\x01 \x01(\x0b\x32\x19.forebay.tasks.v1.TaskIdsH\x00R\x05tasks\x12\x36\n\x06\x66ilter\x18\x02 \x01(\x0b\x32\x1c.forebay.tasks.v1.TaskFilterH\x00R\x06\x66ilterB\x08\n\x06target\"\xd0\x01\n\x0c\x43\x61ncelResult\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12@\n\x07outcome\x18\x02 \x01(\x0e\x32&.forebay.tasks.v1.CancelResult.OutcomeR\x07outcome\"n\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x15\n\x11OUTCOME_CANCELLED\x10\x01\x12\x1c\n\x18OUTCOME_ALREADY_TERMINAL\x10\x02\x12\x15\n\x11OUTCOME_NOT_FOUND\x10\x03\"\xb5\x01\n\x13\x43\x61ncelTasksResponse\x12\x1c\n\tcancelled\x18\x01 \x01(\x05R\tcancelled\x12)\n\x10\x61lready_terminal\x18\x02 \x01(\x05R\x0f\x61lreadyTerminal\x12\x1b\n\tnot_found\x18\x03 \x01(\x05R\x08notFound\x12\x38\n\x07results\x18\x04 \x03(\x0b\x32\x1e.forebay.tasks.v1.CancelResultR\x07results2\xa7\x04\n\x0bTaskService\x12Z\n\x0bSubmitTasks\x12$.forebay.tasks.v1.SubmitTasksRequest\x1a%.forebay.tasks.v1.SubmitTasksResponse\x12N\n\x07GetTask\x12 .forebay.tasks.v1.GetTaskRequest\x1a!.forebay.tasks.v1.GetTaskResponse\x12T\n\tListTasks\x12\".forebay.tasks.v1.ListTasksRequest\x1a#.forebay.tasks.v1.ListTasksResponse\x12Y\n\nWatchTasks\x12#.forebay.tasks.v1.WatchTasksRequest\x1a$.forebay.tasks.v1.WatchTasksResponse0\x01\x12_\n\x0cStreamOutput\x12%.forebay.tasks.v1.StreamOutputRequest\x1a&.forebay.tasks.v1.StreamOutputResponse0\x01\x12Z\n\x0b\x43\x61ncelTasks\x12$.forebay.tasks.v1.CancelTasksRequest\x1a%.forebay.tasks.v1.CancelTasksResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#forebay/tasks/v1/task_service.proto\x12\x10\x66orebay.tasks.v1\x1a\x1d\x66orebay/tasks/v1/inputs.proto\x1a\x1b\x66orebay/tasks/v1/task.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"F\n\x12SubmitTasksRequest\x12\x30\n\x05tasks\x18\x01 \x03(\x0b\x32\x1a.forebay.tasks.v1.TaskSpecR\x05tasks\"r\n\x0cSubmitResult\x12,\n\x04task\x18\x01 \x01(\x0b\x32\x16.forebay.tasks.v1.TaskH\x00R\x04task\x12*\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00R\x05\x65rrorB\x08\n\x06result\"O\n\x13SubmitTasksResponse\x12\x38\n\x07results\x18\x01 \x03(\x0b\x32\x1e.forebay.tasks.v1.SubmitResultR\x07results\"f\n\x0eGetTaskRequest\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12#\n\rinclude_input\x18\x02 \x01(\x08R\x0cincludeInput\x12\x1f\n\x0bomit_result\x18\x03 \x01(\x08R\nomitResult\"=\n\x0fGetTaskResponse\x12*\n\x04task\x18\x01 \x01(\x0b\x32\x16.forebay.tasks.v1.TaskR\x04task\"\xa4\x02\n\nTaskFilter\x12\x33\n\x06states\x18\x01 \x03(\x0e\x32\x1b.forebay.tasks.v1.TaskStateR\x06states\x12\x14\n\x05model\x18\x02 \x01(\tR\x05model\x12@\n\x06labels\x18\x03 \x03(\x0b\x32(.forebay.tasks.v1.TaskFilter.LabelsEntryR\x06labels\x12:\n\npriorities\x18\x04 \x03(\x0e\x32\x1a.forebay.tasks.v1.PriorityR\npriorities\x12\x12\n\x04pool\x18\x05 \x01(\tR\x04pool\x1a\x39\n\x0bLabelsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\"\x84\x01\n\x10ListTasksRequest\x12\x34\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x1c.forebay.tasks.v1.TaskFilterR\x06\x66ilter\x12\x1b\n\tpage_size\x18\x02 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x03 \x01(\tR\tpageToken\"i\n\x11ListTasksResponse\x12,\n\x05tasks\x18\x01 \x03(\x0b\x32\x16.forebay.tasks.v1.TaskR\x05tasks\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x1b\n\x07TaskIds\x12\x10\n\x03ids\x18\x01 \x03(\tR\x03ids\"\n\n\x08\x41llTasks\"\xe6\x01\n\x11WatchTasksRequest\x12\x31\n\x05tasks\x18\x01 \x01(\x0b\x32\x19.forebay.tasks.v1.TaskIdsH\x00R\x05tasks\x12=\n\x08selector\x18\x02 \x01(\x0b\x32\x1f.forebay.tasks.v1.LabelSelectorH\x00R\x08selector\x12.\n\x03\x61ll\x18\x03 \x01(\x0b\x32\x1a.forebay.tasks.v1.AllTasksH\x00R\x03\x61ll\x12%\n\x0einclude_result\x18\x04 \x01(\x08R\rincludeResultB\x08\n\x06target\"\x8f\x01\n\rLabelSelector\x12\x43\n\x06labels\x18\x01 \x03(\x0b\x32+.forebay.tasks.v1.LabelSelector.LabelsEntryR\x06labels\x1a\x39\n\x0bLabelsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\"B\n\x12WatchTasksResponse\x12,\n\x05tasks\x18\x01 \x03(\x0b\x32\x16.forebay.tasks.v1.TaskR\x05tasks\"L\n\x13StreamOutputRequest\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12%\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x03R\rafterSequence\"\xa3\x02\n\x14StreamOutputResponse\x12\x1a\n\x08sequence\x18\x01 \x01(\x03R\x08sequence\x12\x12\n\x04text\x18\x02 \x01(\tR\x04text\x12\x1b\n\ttoken_ids\x18\x03 \x03(\x05R\x08tokenIds\x12\x43\n\rfinish_reason\x18\x04 \x01(\x0e\x32\x1e.forebay.tasks.v1.FinishReasonR\x0c\x66inishReason\x12\x1c\n\trestarted\x18\x05 \x01(\x08R\trestarted\x12\x31\n\x05state\x18\x06 \x01(\x0e\x32\x1b.forebay.tasks.v1.TaskStateR\x05state\x12(\n\x05\x65rror\x18\x07 \x01(\x0b\x32\x12.google.rpc.StatusR\x05\x65rror\"\x89\x01\n\x12\x43\x61ncelTasksRequest\x12\x31\n\x05tasks\x18\x01 \x01(\x0b\x32\x19.forebay.tasks.v1.TaskIdsH\x00R\x05tasks\x12\x36\n\x06\x66ilter\x18\x02 \x01(\x0b\x32\x1c.forebay.tasks.v1.TaskFilterH\x00R\x06\x66ilterB\x08\n\x06target\"\xd0\x01\n\x0c\x43\x61ncelResult\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12@\n\x07outcome\x18\x02 \x01(\x0e\x32&.forebay.tasks.v1.CancelResult.OutcomeR\x07outcome\"n\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x15\n\x11OUTCOME_CANCELLED\x10\x01\x12\x1c\n\x18OUTCOME_ALREADY_TERMINAL\x10\x02\x12\x15\n\x11OUTCOME_NOT_FOUND\x10\x03\"\xb5\x01\n\x13\x43\x61ncelTasksResponse\x12\x1c\n\tcancelled\x18\x01 \x01(\x05R\tcancelled\x12)\n\x10\x61lready_terminal\x18\x02 \x01(\x05R\x0f\x61lreadyTerminal\x12\x1b\n\tnot_found\x18\x03 \x01(\x05R\x08notFound\x12\x38\n\x07results\x18\x04 \x03(\x0b\x32\x1e.forebay.tasks.v1.CancelResultR\x07results\"R\n\x1a\x43\x61ncelMatchingTasksRequest\x12\x34\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x1c.forebay.tasks.v1.TaskFilterR\x06\x66ilter\"c\n\x1b\x43\x61ncelMatchingTasksResponse\x12\x12\n\x04seen\x18\x01 \x01(\x03R\x04seen\x12\x1c\n\tcancelled\x18\x02 \x01(\x03R\tcancelled\x12\x12\n\x04\x64one\x18\x03 \x01(\x08R\x04\x64one\"\x97\x02\n\x12UpdateTasksRequest\x12/\n\x05tasks\x18\x01 \x01(\x0b\x32\x19.forebay.tasks.v1.TaskIdsR\x05tasks\x12\x36\n\x08priority\x18\x02 \x01(\x0e\x32\x1a.forebay.tasks.v1.PriorityR\x08priority\x12\x36\n\x08\x64\x65\x61\x64line\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08\x64\x65\x61\x64line\x12\x39\n\nnot_before\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tnotBefore\x12%\n\x0e\x63lear_deadline\x18\x05 \x01(\x08R\rclearDeadline\"O\n\x13UpdateTasksResponse\x12\x38\n\x07results\x18\x01 \x03(\x0b\x32\x1e.forebay.tasks.v1.SubmitResultR\x07results\"\x9b\x01\n\nDeadLetter\x12*\n\x04task\x18\x01 \x01(\x0b\x32\x16.forebay.tasks.v1.TaskR\x04task\x12.\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x04time\x12\x1b\n\traw_bytes\x18\x03 \x01(\x03R\x08rawBytes\x12\x14\n\x05topic\x18\x04 \x01(\tR\x05topic\"\x8a\x01\n\x16ListDeadLettersRequest\x12\x34\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x1c.forebay.tasks.v1.TaskFilterR\x06\x66ilter\x12\x1b\n\tpage_size\x18\x02 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x03 \x01(\tR\tpageToken\"\x82\x01\n\x17ListDeadLettersResponse\x12?\n\x0c\x64\x65\x61\x64_letters\x18\x01 \x03(\x0b\x32\x1c.forebay.tasks.v1.DeadLetterR\x0b\x64\x65\x61\x64Letters\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"&\n\x14GetDeadLetterRequest\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\"h\n\x15GetDeadLetterResponse\x12=\n\x0b\x64\x65\x61\x64_letter\x18\x01 \x01(\x0b\x32\x1c.forebay.tasks.v1.DeadLetterR\ndeadLetter\x12\x10\n\x03raw\x18\x02 \x01(\x0cR\x03raw\"\xd8\x01\n\x12ReplayTasksRequest\x12\x31\n\x05tasks\x18\x01 \x01(\x0b\x32\x19.forebay.tasks.v1.TaskIdsH\x00R\x05tasks\x12\x36\n\x06\x66ilter\x18\x02 \x01(\x0b\x32\x1c.forebay.tasks.v1.TaskFilterH\x00R\x06\x66ilter\x12\x30\n\x05\x65\x64its\x18\x03 \x01(\x0b\x32\x1a.forebay.tasks.v1.TaskSpecR\x05\x65\x64its\x12\x1b\n\tedit_mask\x18\x04 \x03(\tR\x08\x65\x64itMaskB\x08\n\x06target\"\x82\x01\n\x0cReplayResult\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12,\n\x04task\x18\x02 \x01(\x0b\x32\x16.forebay.tasks.v1.TaskH\x00R\x04task\x12*\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.google.rpc.StatusH\x00R\x05\x65rrorB\x08\n\x06result\"O\n\x13ReplayTasksResponse\x12\x38\n\x07results\x18\x01 \x03(\x0b\x32\x1e.forebay.tasks.v1.ReplayResultR\x07results\"\x8e\x01\n\x17PurgeDeadLettersRequest\x12\x31\n\x05tasks\x18\x01 \x01(\x0b\x32\x19.forebay.tasks.v1.TaskIdsH\x00R\x05tasks\x12\x36\n\x06\x66ilter\x18\x02 \x01(\x0b\x32\x1c.forebay.tasks.v1.TaskFilterH\x00R\x06\x66ilterB\x08\n\x06target\"2\n\x18PurgeDeadLettersResponse\x12\x16\n\x06purged\x18\x01 \x01(\x05R\x06purged2\x8a\t\n\x0bTaskService\x12Z\n\x0bSubmitTasks\x12$.forebay.tasks.v1.SubmitTasksRequest\x1a%.forebay.tasks.v1.SubmitTasksResponse\x12N\n\x07GetTask\x12 .forebay.tasks.v1.GetTaskRequest\x1a!.forebay.tasks.v1.GetTaskResponse\x12T\n\tListTasks\x12\".forebay.tasks.v1.ListTasksRequest\x1a#.forebay.tasks.v1.ListTasksResponse\x12Y\n\nWatchTasks\x12#.forebay.tasks.v1.WatchTasksRequest\x1a$.forebay.tasks.v1.WatchTasksResponse0\x01\x12_\n\x0cStreamOutput\x12%.forebay.tasks.v1.StreamOutputRequest\x1a&.forebay.tasks.v1.StreamOutputResponse0\x01\x12Z\n\x0b\x43\x61ncelTasks\x12$.forebay.tasks.v1.CancelTasksRequest\x1a%.forebay.tasks.v1.CancelTasksResponse\x12t\n\x13\x43\x61ncelMatchingTasks\x12,.forebay.tasks.v1.CancelMatchingTasksRequest\x1a-.forebay.tasks.v1.CancelMatchingTasksResponse0\x01\x12Z\n\x0bUpdateTasks\x12$.forebay.tasks.v1.UpdateTasksRequest\x1a%.forebay.tasks.v1.UpdateTasksResponse\x12\x66\n\x0fListDeadLetters\x12(.forebay.tasks.v1.ListDeadLettersRequest\x1a).forebay.tasks.v1.ListDeadLettersResponse\x12`\n\rGetDeadLetter\x12&.forebay.tasks.v1.GetDeadLetterRequest\x1a\'.forebay.tasks.v1.GetDeadLetterResponse\x12Z\n\x0bReplayTasks\x12$.forebay.tasks.v1.ReplayTasksRequest\x1a%.forebay.tasks.v1.ReplayTasksResponse\x12i\n\x10PurgeDeadLetters\x12).forebay.tasks.v1.PurgeDeadLettersRequest\x1a*.forebay.tasks.v1.PurgeDeadLettersResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,48 +39,76 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TASKFILTER_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_LABELSELECTOR_LABELSENTRY']._loaded_options = None
   _globals['_LABELSELECTOR_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_SUBMITTASKSREQUEST']._serialized_start=142
-  _globals['_SUBMITTASKSREQUEST']._serialized_end=212
-  _globals['_SUBMITRESULT']._serialized_start=214
-  _globals['_SUBMITRESULT']._serialized_end=328
-  _globals['_SUBMITTASKSRESPONSE']._serialized_start=330
-  _globals['_SUBMITTASKSRESPONSE']._serialized_end=409
-  _globals['_GETTASKREQUEST']._serialized_start=411
-  _globals['_GETTASKREQUEST']._serialized_end=513
-  _globals['_GETTASKRESPONSE']._serialized_start=515
-  _globals['_GETTASKRESPONSE']._serialized_end=576
-  _globals['_TASKFILTER']._serialized_start=579
-  _globals['_TASKFILTER']._serialized_end=871
-  _globals['_TASKFILTER_LABELSENTRY']._serialized_start=814
-  _globals['_TASKFILTER_LABELSENTRY']._serialized_end=871
-  _globals['_LISTTASKSREQUEST']._serialized_start=874
-  _globals['_LISTTASKSREQUEST']._serialized_end=1006
-  _globals['_LISTTASKSRESPONSE']._serialized_start=1008
-  _globals['_LISTTASKSRESPONSE']._serialized_end=1113
-  _globals['_TASKIDS']._serialized_start=1115
-  _globals['_TASKIDS']._serialized_end=1142
-  _globals['_ALLTASKS']._serialized_start=1144
-  _globals['_ALLTASKS']._serialized_end=1154
-  _globals['_WATCHTASKSREQUEST']._serialized_start=1157
-  _globals['_WATCHTASKSREQUEST']._serialized_end=1387
-  _globals['_LABELSELECTOR']._serialized_start=1390
-  _globals['_LABELSELECTOR']._serialized_end=1533
-  _globals['_LABELSELECTOR_LABELSENTRY']._serialized_start=814
-  _globals['_LABELSELECTOR_LABELSENTRY']._serialized_end=871
-  _globals['_WATCHTASKSRESPONSE']._serialized_start=1535
-  _globals['_WATCHTASKSRESPONSE']._serialized_end=1601
-  _globals['_STREAMOUTPUTREQUEST']._serialized_start=1603
-  _globals['_STREAMOUTPUTREQUEST']._serialized_end=1679
-  _globals['_STREAMOUTPUTRESPONSE']._serialized_start=1682
-  _globals['_STREAMOUTPUTRESPONSE']._serialized_end=1973
-  _globals['_CANCELTASKSREQUEST']._serialized_start=1976
-  _globals['_CANCELTASKSREQUEST']._serialized_end=2113
-  _globals['_CANCELRESULT']._serialized_start=2116
-  _globals['_CANCELRESULT']._serialized_end=2324
-  _globals['_CANCELRESULT_OUTCOME']._serialized_start=2214
-  _globals['_CANCELRESULT_OUTCOME']._serialized_end=2324
-  _globals['_CANCELTASKSRESPONSE']._serialized_start=2327
-  _globals['_CANCELTASKSRESPONSE']._serialized_end=2508
-  _globals['_TASKSERVICE']._serialized_start=2511
-  _globals['_TASKSERVICE']._serialized_end=3062
+  _globals['_SUBMITTASKSREQUEST']._serialized_start=175
+  _globals['_SUBMITTASKSREQUEST']._serialized_end=245
+  _globals['_SUBMITRESULT']._serialized_start=247
+  _globals['_SUBMITRESULT']._serialized_end=361
+  _globals['_SUBMITTASKSRESPONSE']._serialized_start=363
+  _globals['_SUBMITTASKSRESPONSE']._serialized_end=442
+  _globals['_GETTASKREQUEST']._serialized_start=444
+  _globals['_GETTASKREQUEST']._serialized_end=546
+  _globals['_GETTASKRESPONSE']._serialized_start=548
+  _globals['_GETTASKRESPONSE']._serialized_end=609
+  _globals['_TASKFILTER']._serialized_start=612
+  _globals['_TASKFILTER']._serialized_end=904
+  _globals['_TASKFILTER_LABELSENTRY']._serialized_start=847
+  _globals['_TASKFILTER_LABELSENTRY']._serialized_end=904
+  _globals['_LISTTASKSREQUEST']._serialized_start=907
+  _globals['_LISTTASKSREQUEST']._serialized_end=1039
+  _globals['_LISTTASKSRESPONSE']._serialized_start=1041
+  _globals['_LISTTASKSRESPONSE']._serialized_end=1146
+  _globals['_TASKIDS']._serialized_start=1148
+  _globals['_TASKIDS']._serialized_end=1175
+  _globals['_ALLTASKS']._serialized_start=1177
+  _globals['_ALLTASKS']._serialized_end=1187
+  _globals['_WATCHTASKSREQUEST']._serialized_start=1190
+  _globals['_WATCHTASKSREQUEST']._serialized_end=1420
+  _globals['_LABELSELECTOR']._serialized_start=1423
+  _globals['_LABELSELECTOR']._serialized_end=1566
+  _globals['_LABELSELECTOR_LABELSENTRY']._serialized_start=847
+  _globals['_LABELSELECTOR_LABELSENTRY']._serialized_end=904
+  _globals['_WATCHTASKSRESPONSE']._serialized_start=1568
+  _globals['_WATCHTASKSRESPONSE']._serialized_end=1634
+  _globals['_STREAMOUTPUTREQUEST']._serialized_start=1636
+  _globals['_STREAMOUTPUTREQUEST']._serialized_end=1712
+  _globals['_STREAMOUTPUTRESPONSE']._serialized_start=1715
+  _globals['_STREAMOUTPUTRESPONSE']._serialized_end=2006
+  _globals['_CANCELTASKSREQUEST']._serialized_start=2009
+  _globals['_CANCELTASKSREQUEST']._serialized_end=2146
+  _globals['_CANCELRESULT']._serialized_start=2149
+  _globals['_CANCELRESULT']._serialized_end=2357
+  _globals['_CANCELRESULT_OUTCOME']._serialized_start=2247
+  _globals['_CANCELRESULT_OUTCOME']._serialized_end=2357
+  _globals['_CANCELTASKSRESPONSE']._serialized_start=2360
+  _globals['_CANCELTASKSRESPONSE']._serialized_end=2541
+  _globals['_CANCELMATCHINGTASKSREQUEST']._serialized_start=2543
+  _globals['_CANCELMATCHINGTASKSREQUEST']._serialized_end=2625
+  _globals['_CANCELMATCHINGTASKSRESPONSE']._serialized_start=2627
+  _globals['_CANCELMATCHINGTASKSRESPONSE']._serialized_end=2726
+  _globals['_UPDATETASKSREQUEST']._serialized_start=2729
+  _globals['_UPDATETASKSREQUEST']._serialized_end=3008
+  _globals['_UPDATETASKSRESPONSE']._serialized_start=3010
+  _globals['_UPDATETASKSRESPONSE']._serialized_end=3089
+  _globals['_DEADLETTER']._serialized_start=3092
+  _globals['_DEADLETTER']._serialized_end=3247
+  _globals['_LISTDEADLETTERSREQUEST']._serialized_start=3250
+  _globals['_LISTDEADLETTERSREQUEST']._serialized_end=3388
+  _globals['_LISTDEADLETTERSRESPONSE']._serialized_start=3391
+  _globals['_LISTDEADLETTERSRESPONSE']._serialized_end=3521
+  _globals['_GETDEADLETTERREQUEST']._serialized_start=3523
+  _globals['_GETDEADLETTERREQUEST']._serialized_end=3561
+  _globals['_GETDEADLETTERRESPONSE']._serialized_start=3563
+  _globals['_GETDEADLETTERRESPONSE']._serialized_end=3667
+  _globals['_REPLAYTASKSREQUEST']._serialized_start=3670
+  _globals['_REPLAYTASKSREQUEST']._serialized_end=3886
+  _globals['_REPLAYRESULT']._serialized_start=3889
+  _globals['_REPLAYRESULT']._serialized_end=4019
+  _globals['_REPLAYTASKSRESPONSE']._serialized_start=4021
+  _globals['_REPLAYTASKSRESPONSE']._serialized_end=4100
+  _globals['_PURGEDEADLETTERSREQUEST']._serialized_start=4103
+  _globals['_PURGEDEADLETTERSREQUEST']._serialized_end=4245
+  _globals['_PURGEDEADLETTERSRESPONSE']._serialized_start=4247
+  _globals['_PURGEDEADLETTERSRESPONSE']._serialized_end=4297
+  _globals['_TASKSERVICE']._serialized_start=4300
+  _globals['_TASKSERVICE']._serialized_end=5462
 # @@protoc_insertion_point(module_scope)

@@ -11,6 +11,7 @@ import google.protobuf.descriptor
 import google.protobuf.internal.containers
 import google.protobuf.internal.enum_type_wrapper
 import google.protobuf.message
+import google.protobuf.timestamp_pb2
 import google.rpc.status_pb2
 import sys
 import typing
@@ -582,3 +583,413 @@ class CancelTasksResponse(google.protobuf.message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
 
 Global___CancelTasksResponse: typing_extensions.TypeAlias = CancelTasksResponse
+
+@typing.final
+class CancelMatchingTasksRequest(google.protobuf.message.Message):
+    """Request of CancelMatchingTasks."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    FILTER_FIELD_NUMBER: builtins.int
+    @property
+    def filter(self) -> Global___TaskFilter:
+        """All of the caller's tasks that match and are not terminal. Required; an empty one matches all."""
+
+    def __init__(
+        self,
+        *,
+        filter: Global___TaskFilter | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: typing_extensions.TypeAlias = typing.Literal["filter", b"filter"]
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["filter", b"filter"]
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+
+Global___CancelMatchingTasksRequest: typing_extensions.TypeAlias = CancelMatchingTasksRequest
+
+@typing.final
+class CancelMatchingTasksResponse(google.protobuf.message.Message):
+    """How far CancelMatchingTasks is."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SEEN_FIELD_NUMBER: builtins.int
+    CANCELLED_FIELD_NUMBER: builtins.int
+    DONE_FIELD_NUMBER: builtins.int
+    seen: builtins.int
+    """Tasks looked at so far."""
+    cancelled: builtins.int
+    """Tasks cancelled so far."""
+    done: builtins.bool
+    """Whether this is the last message: every task was looked at."""
+    def __init__(
+        self,
+        *,
+        seen: builtins.int = ...,
+        cancelled: builtins.int = ...,
+        done: builtins.bool = ...,
+    ) -> None: ...
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["cancelled", b"cancelled", "done", b"done", "seen", b"seen"]
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+
+Global___CancelMatchingTasksResponse: typing_extensions.TypeAlias = CancelMatchingTasksResponse
+
+@typing.final
+class UpdateTasksRequest(google.protobuf.message.Message):
+    """Request of UpdateTasks."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    TASKS_FIELD_NUMBER: builtins.int
+    PRIORITY_FIELD_NUMBER: builtins.int
+    DEADLINE_FIELD_NUMBER: builtins.int
+    NOT_BEFORE_FIELD_NUMBER: builtins.int
+    CLEAR_DEADLINE_FIELD_NUMBER: builtins.int
+    priority: forebay.tasks.v1.task_pb2.Priority.ValueType
+    """The level that they shall have. Default, UNSPECIFIED: unchanged."""
+    clear_deadline: builtins.bool
+    """Take away the deadline. Not together with deadline. Default false."""
+    @property
+    def tasks(self) -> Global___TaskIds:
+        """Which tasks. Required."""
+
+    @property
+    def deadline(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """The deadline that they shall have; rules as in TaskSpec. Default: unchanged."""
+
+    @property
+    def not_before(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """The earliest start that they shall have; rules as in TaskSpec. Default: unchanged."""
+
+    def __init__(
+        self,
+        *,
+        tasks: Global___TaskIds | None = ...,
+        priority: forebay.tasks.v1.task_pb2.Priority.ValueType = ...,
+        deadline: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        not_before: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        clear_deadline: builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: typing_extensions.TypeAlias = typing.Literal["deadline", b"deadline", "not_before", b"not_before", "tasks", b"tasks"]
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["clear_deadline", b"clear_deadline", "deadline", b"deadline", "not_before", b"not_before", "priority", b"priority", "tasks", b"tasks"]
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+
+Global___UpdateTasksRequest: typing_extensions.TypeAlias = UpdateTasksRequest
+
+@typing.final
+class UpdateTasksResponse(google.protobuf.message.Message):
+    """Response of UpdateTasks."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: builtins.int
+    @property
+    def results(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___SubmitResult]:
+        """One for each named task, in the same order: the task in its new state, without input, or why it was not changed."""
+
+    def __init__(
+        self,
+        *,
+        results: collections.abc.Iterable[Global___SubmitResult] | None = ...,
+    ) -> None: ...
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["results", b"results"]
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+
+Global___UpdateTasksResponse: typing_extensions.TypeAlias = UpdateTasksResponse
+
+@typing.final
+class DeadLetter(google.protobuf.message.Message):
+    """A task that ended for good with its attempts used up, or a message that nobody could read."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    TASK_FIELD_NUMBER: builtins.int
+    TIME_FIELD_NUMBER: builtins.int
+    RAW_BYTES_FIELD_NUMBER: builtins.int
+    TOPIC_FIELD_NUMBER: builtins.int
+    raw_bytes: builtins.int
+    """Size of the unreadable message in bytes; 0 for a task."""
+    topic: builtins.str
+    """The topic that an unreadable message came from; empty for a task."""
+    @property
+    def task(self) -> forebay.tasks.v1.task_pb2.Task:
+        """The task, with its error and history and without its input. For an unreadable message only id, state, error and times
+        are set; the id names the letter.
+        """
+
+    @property
+    def time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """When it became a dead letter."""
+
+    def __init__(
+        self,
+        *,
+        task: forebay.tasks.v1.task_pb2.Task | None = ...,
+        time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        raw_bytes: builtins.int = ...,
+        topic: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: typing_extensions.TypeAlias = typing.Literal["task", b"task", "time", b"time"]
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["raw_bytes", b"raw_bytes", "task", b"task", "time", b"time", "topic", b"topic"]
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+
+Global___DeadLetter: typing_extensions.TypeAlias = DeadLetter
+
+@typing.final
+class ListDeadLettersRequest(google.protobuf.message.Message):
+    """Request of ListDeadLetters."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    FILTER_FIELD_NUMBER: builtins.int
+    PAGE_SIZE_FIELD_NUMBER: builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    page_size: builtins.int
+    """Most letters to return. 1 to 1000, or 0 for the default, 50."""
+    page_token: builtins.str
+    """From the previous response, with the same filter. At most 512 characters. Default: from the newest."""
+    @property
+    def filter(self) -> Global___TaskFilter:
+        """Which ones; states are ignored. An unreadable message matches only an empty filter. Default: all."""
+
+    def __init__(
+        self,
+        *,
+        filter: Global___TaskFilter | None = ...,
+        page_size: builtins.int = ...,
+        page_token: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: typing_extensions.TypeAlias = typing.Literal["filter", b"filter"]
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["filter", b"filter", "page_size", b"page_size", "page_token", b"page_token"]
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+
+Global___ListDeadLettersRequest: typing_extensions.TypeAlias = ListDeadLettersRequest
+
+@typing.final
+class ListDeadLettersResponse(google.protobuf.message.Message):
+    """Response of ListDeadLetters."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    DEAD_LETTERS_FIELD_NUMBER: builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    next_page_token: builtins.str
+    """Empty when this was the last page."""
+    @property
+    def dead_letters(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___DeadLetter]:
+        """Newest first. May be fewer than page_size although more follow."""
+
+    def __init__(
+        self,
+        *,
+        dead_letters: collections.abc.Iterable[Global___DeadLetter] | None = ...,
+        next_page_token: builtins.str = ...,
+    ) -> None: ...
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["dead_letters", b"dead_letters", "next_page_token", b"next_page_token"]
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+
+Global___ListDeadLettersResponse: typing_extensions.TypeAlias = ListDeadLettersResponse
+
+@typing.final
+class GetDeadLetterRequest(google.protobuf.message.Message):
+    """Request of GetDeadLetter."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ID_FIELD_NUMBER: builtins.int
+    id: builtins.str
+    """The letter's id. Required."""
+    def __init__(
+        self,
+        *,
+        id: builtins.str = ...,
+    ) -> None: ...
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["id", b"id"]
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+
+Global___GetDeadLetterRequest: typing_extensions.TypeAlias = GetDeadLetterRequest
+
+@typing.final
+class GetDeadLetterResponse(google.protobuf.message.Message):
+    """Response of GetDeadLetter."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    DEAD_LETTER_FIELD_NUMBER: builtins.int
+    RAW_FIELD_NUMBER: builtins.int
+    raw: builtins.bytes
+    """The bytes that could not be read; empty for a task."""
+    @property
+    def dead_letter(self) -> Global___DeadLetter:
+        """The letter; its task has its input."""
+
+    def __init__(
+        self,
+        *,
+        dead_letter: Global___DeadLetter | None = ...,
+        raw: builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: typing_extensions.TypeAlias = typing.Literal["dead_letter", b"dead_letter"]
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["dead_letter", b"dead_letter", "raw", b"raw"]
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+
+Global___GetDeadLetterResponse: typing_extensions.TypeAlias = GetDeadLetterResponse
+
+@typing.final
+class ReplayTasksRequest(google.protobuf.message.Message):
+    """Request of ReplayTasks."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    TASKS_FIELD_NUMBER: builtins.int
+    FILTER_FIELD_NUMBER: builtins.int
+    EDITS_FIELD_NUMBER: builtins.int
+    EDIT_MASK_FIELD_NUMBER: builtins.int
+    @property
+    def tasks(self) -> Global___TaskIds:
+        """These."""
+
+    @property
+    def filter(self) -> Global___TaskFilter:
+        """All of the caller's that match; states are ignored. At most 10000 at once, the newest first."""
+
+    @property
+    def edits(self) -> forebay.tasks.v1.task_pb2.TaskSpec:
+        """What the new tasks shall have instead: the fields of it that are named by edit_mask. Default: nothing."""
+
+    @property
+    def edit_mask(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Names of fields of TaskSpec that are taken from edits, for example "model", "priority", "retry" or "deadline". A
+        field that is named and not set is cleared. INVALID_ARGUMENT for idempotency_key, depends_on and inputs_from, and
+        for a name that is no field.
+        """
+
+    def __init__(
+        self,
+        *,
+        tasks: Global___TaskIds | None = ...,
+        filter: Global___TaskFilter | None = ...,
+        edits: forebay.tasks.v1.task_pb2.TaskSpec | None = ...,
+        edit_mask: collections.abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: typing_extensions.TypeAlias = typing.Literal["edits", b"edits", "filter", b"filter", "target", b"target", "tasks", b"tasks"]
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["edit_mask", b"edit_mask", "edits", b"edits", "filter", b"filter", "target", b"target", "tasks", b"tasks"]
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_target: typing_extensions.TypeAlias = typing.Literal["tasks", "filter"]
+    _WhichOneofArgType_target: typing_extensions.TypeAlias = typing.Literal["target", b"target"]
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_target) -> _WhichOneofReturnType_target | None: ...
+
+Global___ReplayTasksRequest: typing_extensions.TypeAlias = ReplayTasksRequest
+
+@typing.final
+class ReplayResult(google.protobuf.message.Message):
+    """What became of one dead letter."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ID_FIELD_NUMBER: builtins.int
+    TASK_FIELD_NUMBER: builtins.int
+    ERROR_FIELD_NUMBER: builtins.int
+    id: builtins.str
+    """The letter's id."""
+    @property
+    def task(self) -> forebay.tasks.v1.task_pb2.Task:
+        """The new task, as SubmitTasks answers it."""
+
+    @property
+    def error(self) -> google.rpc.status_pb2.Status:
+        """Why there is none."""
+
+    def __init__(
+        self,
+        *,
+        id: builtins.str = ...,
+        task: forebay.tasks.v1.task_pb2.Task | None = ...,
+        error: google.rpc.status_pb2.Status | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: typing_extensions.TypeAlias = typing.Literal["error", b"error", "result", b"result", "task", b"task"]
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["error", b"error", "id", b"id", "result", b"result", "task", b"task"]
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_result: typing_extensions.TypeAlias = typing.Literal["task", "error"]
+    _WhichOneofArgType_result: typing_extensions.TypeAlias = typing.Literal["result", b"result"]
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_result) -> _WhichOneofReturnType_result | None: ...
+
+Global___ReplayResult: typing_extensions.TypeAlias = ReplayResult
+
+@typing.final
+class ReplayTasksResponse(google.protobuf.message.Message):
+    """Response of ReplayTasks."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: builtins.int
+    @property
+    def results(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___ReplayResult]:
+        """One for each named letter in the same order, or for each that matched."""
+
+    def __init__(
+        self,
+        *,
+        results: collections.abc.Iterable[Global___ReplayResult] | None = ...,
+    ) -> None: ...
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["results", b"results"]
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+
+Global___ReplayTasksResponse: typing_extensions.TypeAlias = ReplayTasksResponse
+
+@typing.final
+class PurgeDeadLettersRequest(google.protobuf.message.Message):
+    """Request of PurgeDeadLetters."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    TASKS_FIELD_NUMBER: builtins.int
+    FILTER_FIELD_NUMBER: builtins.int
+    @property
+    def tasks(self) -> Global___TaskIds:
+        """These; those that are none are not counted."""
+
+    @property
+    def filter(self) -> Global___TaskFilter:
+        """All of the caller's that match; states are ignored."""
+
+    def __init__(
+        self,
+        *,
+        tasks: Global___TaskIds | None = ...,
+        filter: Global___TaskFilter | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: typing_extensions.TypeAlias = typing.Literal["filter", b"filter", "target", b"target", "tasks", b"tasks"]
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["filter", b"filter", "target", b"target", "tasks", b"tasks"]
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_target: typing_extensions.TypeAlias = typing.Literal["tasks", "filter"]
+    _WhichOneofArgType_target: typing_extensions.TypeAlias = typing.Literal["target", b"target"]
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_target) -> _WhichOneofReturnType_target | None: ...
+
+Global___PurgeDeadLettersRequest: typing_extensions.TypeAlias = PurgeDeadLettersRequest
+
+@typing.final
+class PurgeDeadLettersResponse(google.protobuf.message.Message):
+    """Response of PurgeDeadLetters."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PURGED_FIELD_NUMBER: builtins.int
+    purged: builtins.int
+    """Letters that were taken off the list."""
+    def __init__(
+        self,
+        *,
+        purged: builtins.int = ...,
+    ) -> None: ...
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["purged", b"purged"]
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+
+Global___PurgeDeadLettersResponse: typing_extensions.TypeAlias = PurgeDeadLettersResponse

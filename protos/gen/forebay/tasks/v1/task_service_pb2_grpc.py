@@ -66,6 +66,36 @@ class TaskServiceStub(object):
                 request_serializer=forebay_dot_tasks_dot_v1_dot_task__service__pb2.CancelTasksRequest.SerializeToString,
                 response_deserializer=forebay_dot_tasks_dot_v1_dot_task__service__pb2.CancelTasksResponse.FromString,
                 _registered_method=True)
+        self.CancelMatchingTasks = channel.unary_stream(
+                '/forebay.tasks.v1.TaskService/CancelMatchingTasks',
+                request_serializer=forebay_dot_tasks_dot_v1_dot_task__service__pb2.CancelMatchingTasksRequest.SerializeToString,
+                response_deserializer=forebay_dot_tasks_dot_v1_dot_task__service__pb2.CancelMatchingTasksResponse.FromString,
+                _registered_method=True)
+        self.UpdateTasks = channel.unary_unary(
+                '/forebay.tasks.v1.TaskService/UpdateTasks',
+                request_serializer=forebay_dot_tasks_dot_v1_dot_task__service__pb2.UpdateTasksRequest.SerializeToString,
+                response_deserializer=forebay_dot_tasks_dot_v1_dot_task__service__pb2.UpdateTasksResponse.FromString,
+                _registered_method=True)
+        self.ListDeadLetters = channel.unary_unary(
+                '/forebay.tasks.v1.TaskService/ListDeadLetters',
+                request_serializer=forebay_dot_tasks_dot_v1_dot_task__service__pb2.ListDeadLettersRequest.SerializeToString,
+                response_deserializer=forebay_dot_tasks_dot_v1_dot_task__service__pb2.ListDeadLettersResponse.FromString,
+                _registered_method=True)
+        self.GetDeadLetter = channel.unary_unary(
+                '/forebay.tasks.v1.TaskService/GetDeadLetter',
+                request_serializer=forebay_dot_tasks_dot_v1_dot_task__service__pb2.GetDeadLetterRequest.SerializeToString,
+                response_deserializer=forebay_dot_tasks_dot_v1_dot_task__service__pb2.GetDeadLetterResponse.FromString,
+                _registered_method=True)
+        self.ReplayTasks = channel.unary_unary(
+                '/forebay.tasks.v1.TaskService/ReplayTasks',
+                request_serializer=forebay_dot_tasks_dot_v1_dot_task__service__pb2.ReplayTasksRequest.SerializeToString,
+                response_deserializer=forebay_dot_tasks_dot_v1_dot_task__service__pb2.ReplayTasksResponse.FromString,
+                _registered_method=True)
+        self.PurgeDeadLetters = channel.unary_unary(
+                '/forebay.tasks.v1.TaskService/PurgeDeadLetters',
+                request_serializer=forebay_dot_tasks_dot_v1_dot_task__service__pb2.PurgeDeadLettersRequest.SerializeToString,
+                response_deserializer=forebay_dot_tasks_dot_v1_dot_task__service__pb2.PurgeDeadLettersResponse.FromString,
+                _registered_method=True)
 
 
 class TaskServiceServicer(object):
@@ -126,6 +156,54 @@ class TaskServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CancelMatchingTasks(self, request, context):
+        """Does what CancelTasks does for a filter, and tells how far it is, about every second and at the end. Ending the call
+        leaves cancelled what is cancelled. INVALID_ARGUMENT for a filter that breaks a rule of TaskFilter.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateTasks(self, request, context):
+        """Changes tasks that wait: their level, deadline or earliest start. Each task is answered by itself: NOT_FOUND,
+        FAILED_PRECONDITION when it runs or has ended, ABORTED when it moved meanwhile (try again). The call fails with
+        INVALID_ARGUMENT when nothing is to be changed, and for a value that breaks a rule of TaskSpec.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListDeadLetters(self, request, context):
+        """Lists the caller's dead letters, newest first: tasks that FAILED with all attempts used up, and messages that
+        nobody could read. INVALID_ARGUMENT as for ListTasks.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetDeadLetter(self, request, context):
+        """Returns one dead letter with everything that is kept of it. NOT_FOUND when it is none (any more).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReplayTasks(self, request, context):
+        """Submits dead letters again as new tasks, which name the originals, and takes them off the list. A repeated call makes
+        no second task of a letter. Each letter is answered by itself: NOT_FOUND, FAILED_PRECONDITION for a message that
+        nobody could read, INVALID_ARGUMENT when it is not valid with the edits.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PurgeDeadLetters(self, request, context):
+        """Takes dead letters off the list for ever. Their records stay for the usual time.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_TaskServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -158,6 +236,36 @@ def add_TaskServiceServicer_to_server(servicer, server):
                     servicer.CancelTasks,
                     request_deserializer=forebay_dot_tasks_dot_v1_dot_task__service__pb2.CancelTasksRequest.FromString,
                     response_serializer=forebay_dot_tasks_dot_v1_dot_task__service__pb2.CancelTasksResponse.SerializeToString,
+            ),
+            'CancelMatchingTasks': grpc.unary_stream_rpc_method_handler(
+                    servicer.CancelMatchingTasks,
+                    request_deserializer=forebay_dot_tasks_dot_v1_dot_task__service__pb2.CancelMatchingTasksRequest.FromString,
+                    response_serializer=forebay_dot_tasks_dot_v1_dot_task__service__pb2.CancelMatchingTasksResponse.SerializeToString,
+            ),
+            'UpdateTasks': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateTasks,
+                    request_deserializer=forebay_dot_tasks_dot_v1_dot_task__service__pb2.UpdateTasksRequest.FromString,
+                    response_serializer=forebay_dot_tasks_dot_v1_dot_task__service__pb2.UpdateTasksResponse.SerializeToString,
+            ),
+            'ListDeadLetters': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDeadLetters,
+                    request_deserializer=forebay_dot_tasks_dot_v1_dot_task__service__pb2.ListDeadLettersRequest.FromString,
+                    response_serializer=forebay_dot_tasks_dot_v1_dot_task__service__pb2.ListDeadLettersResponse.SerializeToString,
+            ),
+            'GetDeadLetter': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetDeadLetter,
+                    request_deserializer=forebay_dot_tasks_dot_v1_dot_task__service__pb2.GetDeadLetterRequest.FromString,
+                    response_serializer=forebay_dot_tasks_dot_v1_dot_task__service__pb2.GetDeadLetterResponse.SerializeToString,
+            ),
+            'ReplayTasks': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReplayTasks,
+                    request_deserializer=forebay_dot_tasks_dot_v1_dot_task__service__pb2.ReplayTasksRequest.FromString,
+                    response_serializer=forebay_dot_tasks_dot_v1_dot_task__service__pb2.ReplayTasksResponse.SerializeToString,
+            ),
+            'PurgeDeadLetters': grpc.unary_unary_rpc_method_handler(
+                    servicer.PurgeDeadLetters,
+                    request_deserializer=forebay_dot_tasks_dot_v1_dot_task__service__pb2.PurgeDeadLettersRequest.FromString,
+                    response_serializer=forebay_dot_tasks_dot_v1_dot_task__service__pb2.PurgeDeadLettersResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -324,6 +432,168 @@ class TaskService(object):
             '/forebay.tasks.v1.TaskService/CancelTasks',
             forebay_dot_tasks_dot_v1_dot_task__service__pb2.CancelTasksRequest.SerializeToString,
             forebay_dot_tasks_dot_v1_dot_task__service__pb2.CancelTasksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelMatchingTasks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/forebay.tasks.v1.TaskService/CancelMatchingTasks',
+            forebay_dot_tasks_dot_v1_dot_task__service__pb2.CancelMatchingTasksRequest.SerializeToString,
+            forebay_dot_tasks_dot_v1_dot_task__service__pb2.CancelMatchingTasksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateTasks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/forebay.tasks.v1.TaskService/UpdateTasks',
+            forebay_dot_tasks_dot_v1_dot_task__service__pb2.UpdateTasksRequest.SerializeToString,
+            forebay_dot_tasks_dot_v1_dot_task__service__pb2.UpdateTasksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDeadLetters(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/forebay.tasks.v1.TaskService/ListDeadLetters',
+            forebay_dot_tasks_dot_v1_dot_task__service__pb2.ListDeadLettersRequest.SerializeToString,
+            forebay_dot_tasks_dot_v1_dot_task__service__pb2.ListDeadLettersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetDeadLetter(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/forebay.tasks.v1.TaskService/GetDeadLetter',
+            forebay_dot_tasks_dot_v1_dot_task__service__pb2.GetDeadLetterRequest.SerializeToString,
+            forebay_dot_tasks_dot_v1_dot_task__service__pb2.GetDeadLetterResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReplayTasks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/forebay.tasks.v1.TaskService/ReplayTasks',
+            forebay_dot_tasks_dot_v1_dot_task__service__pb2.ReplayTasksRequest.SerializeToString,
+            forebay_dot_tasks_dot_v1_dot_task__service__pb2.ReplayTasksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PurgeDeadLetters(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/forebay.tasks.v1.TaskService/PurgeDeadLetters',
+            forebay_dot_tasks_dot_v1_dot_task__service__pb2.PurgeDeadLettersRequest.SerializeToString,
+            forebay_dot_tasks_dot_v1_dot_task__service__pb2.PurgeDeadLettersResponse.FromString,
             options,
             channel_credentials,
             insecure,

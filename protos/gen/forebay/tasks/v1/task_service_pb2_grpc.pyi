@@ -57,6 +57,28 @@ class TaskServiceStub:
     """Cancels tasks in any state. After OK no result of them appears. INVALID_ARGUMENT when ids and filter are both
     absent, for an id that cannot be one, and for a filter that breaks a rule of TaskFilter.
     """
+    CancelMatchingTasks: grpc.UnaryStreamMultiCallable[forebay.tasks.v1.task_service_pb2.CancelMatchingTasksRequest, forebay.tasks.v1.task_service_pb2.CancelMatchingTasksResponse]
+    """Does what CancelTasks does for a filter, and tells how far it is, about every second and at the end. Ending the call
+    leaves cancelled what is cancelled. INVALID_ARGUMENT for a filter that breaks a rule of TaskFilter.
+    """
+    UpdateTasks: grpc.UnaryUnaryMultiCallable[forebay.tasks.v1.task_service_pb2.UpdateTasksRequest, forebay.tasks.v1.task_service_pb2.UpdateTasksResponse]
+    """Changes tasks that wait: their level, deadline or earliest start. Each task is answered by itself: NOT_FOUND,
+    FAILED_PRECONDITION when it runs or has ended, ABORTED when it moved meanwhile (try again). The call fails with
+    INVALID_ARGUMENT when nothing is to be changed, and for a value that breaks a rule of TaskSpec.
+    """
+    ListDeadLetters: grpc.UnaryUnaryMultiCallable[forebay.tasks.v1.task_service_pb2.ListDeadLettersRequest, forebay.tasks.v1.task_service_pb2.ListDeadLettersResponse]
+    """Lists the caller's dead letters, newest first: tasks that FAILED with all attempts used up, and messages that
+    nobody could read. INVALID_ARGUMENT as for ListTasks.
+    """
+    GetDeadLetter: grpc.UnaryUnaryMultiCallable[forebay.tasks.v1.task_service_pb2.GetDeadLetterRequest, forebay.tasks.v1.task_service_pb2.GetDeadLetterResponse]
+    """Returns one dead letter with everything that is kept of it. NOT_FOUND when it is none (any more)."""
+    ReplayTasks: grpc.UnaryUnaryMultiCallable[forebay.tasks.v1.task_service_pb2.ReplayTasksRequest, forebay.tasks.v1.task_service_pb2.ReplayTasksResponse]
+    """Submits dead letters again as new tasks, which name the originals, and takes them off the list. A repeated call makes
+    no second task of a letter. Each letter is answered by itself: NOT_FOUND, FAILED_PRECONDITION for a message that
+    nobody could read, INVALID_ARGUMENT when it is not valid with the edits.
+    """
+    PurgeDeadLetters: grpc.UnaryUnaryMultiCallable[forebay.tasks.v1.task_service_pb2.PurgeDeadLettersRequest, forebay.tasks.v1.task_service_pb2.PurgeDeadLettersResponse]
+    """Takes dead letters off the list for ever. Their records stay for the usual time."""
 
 @typing.type_check_only
 class TaskServiceAsyncStub(TaskServiceStub):
@@ -93,6 +115,28 @@ class TaskServiceAsyncStub(TaskServiceStub):
     """Cancels tasks in any state. After OK no result of them appears. INVALID_ARGUMENT when ids and filter are both
     absent, for an id that cannot be one, and for a filter that breaks a rule of TaskFilter.
     """
+    CancelMatchingTasks: grpc.aio.UnaryStreamMultiCallable[forebay.tasks.v1.task_service_pb2.CancelMatchingTasksRequest, forebay.tasks.v1.task_service_pb2.CancelMatchingTasksResponse]  # type: ignore[assignment]
+    """Does what CancelTasks does for a filter, and tells how far it is, about every second and at the end. Ending the call
+    leaves cancelled what is cancelled. INVALID_ARGUMENT for a filter that breaks a rule of TaskFilter.
+    """
+    UpdateTasks: grpc.aio.UnaryUnaryMultiCallable[forebay.tasks.v1.task_service_pb2.UpdateTasksRequest, forebay.tasks.v1.task_service_pb2.UpdateTasksResponse]  # type: ignore[assignment]
+    """Changes tasks that wait: their level, deadline or earliest start. Each task is answered by itself: NOT_FOUND,
+    FAILED_PRECONDITION when it runs or has ended, ABORTED when it moved meanwhile (try again). The call fails with
+    INVALID_ARGUMENT when nothing is to be changed, and for a value that breaks a rule of TaskSpec.
+    """
+    ListDeadLetters: grpc.aio.UnaryUnaryMultiCallable[forebay.tasks.v1.task_service_pb2.ListDeadLettersRequest, forebay.tasks.v1.task_service_pb2.ListDeadLettersResponse]  # type: ignore[assignment]
+    """Lists the caller's dead letters, newest first: tasks that FAILED with all attempts used up, and messages that
+    nobody could read. INVALID_ARGUMENT as for ListTasks.
+    """
+    GetDeadLetter: grpc.aio.UnaryUnaryMultiCallable[forebay.tasks.v1.task_service_pb2.GetDeadLetterRequest, forebay.tasks.v1.task_service_pb2.GetDeadLetterResponse]  # type: ignore[assignment]
+    """Returns one dead letter with everything that is kept of it. NOT_FOUND when it is none (any more)."""
+    ReplayTasks: grpc.aio.UnaryUnaryMultiCallable[forebay.tasks.v1.task_service_pb2.ReplayTasksRequest, forebay.tasks.v1.task_service_pb2.ReplayTasksResponse]  # type: ignore[assignment]
+    """Submits dead letters again as new tasks, which name the originals, and takes them off the list. A repeated call makes
+    no second task of a letter. Each letter is answered by itself: NOT_FOUND, FAILED_PRECONDITION for a message that
+    nobody could read, INVALID_ARGUMENT when it is not valid with the edits.
+    """
+    PurgeDeadLetters: grpc.aio.UnaryUnaryMultiCallable[forebay.tasks.v1.task_service_pb2.PurgeDeadLettersRequest, forebay.tasks.v1.task_service_pb2.PurgeDeadLettersResponse]  # type: ignore[assignment]
+    """Takes dead letters off the list for ever. Their records stay for the usual time."""
 
 class TaskServiceServicer(metaclass=abc.ABCMeta):
     """The front door for tasks. Errors are google.rpc.Status with ErrorInfo of domain "forebay". A call without a
@@ -162,5 +206,63 @@ class TaskServiceServicer(metaclass=abc.ABCMeta):
         """Cancels tasks in any state. After OK no result of them appears. INVALID_ARGUMENT when ids and filter are both
         absent, for an id that cannot be one, and for a filter that breaks a rule of TaskFilter.
         """
+
+    @abc.abstractmethod
+    def CancelMatchingTasks(
+        self,
+        request: forebay.tasks.v1.task_service_pb2.CancelMatchingTasksRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[collections.abc.Iterator[forebay.tasks.v1.task_service_pb2.CancelMatchingTasksResponse], collections.abc.AsyncIterator[forebay.tasks.v1.task_service_pb2.CancelMatchingTasksResponse]]:
+        """Does what CancelTasks does for a filter, and tells how far it is, about every second and at the end. Ending the call
+        leaves cancelled what is cancelled. INVALID_ARGUMENT for a filter that breaks a rule of TaskFilter.
+        """
+
+    @abc.abstractmethod
+    def UpdateTasks(
+        self,
+        request: forebay.tasks.v1.task_service_pb2.UpdateTasksRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[forebay.tasks.v1.task_service_pb2.UpdateTasksResponse, collections.abc.Awaitable[forebay.tasks.v1.task_service_pb2.UpdateTasksResponse]]:
+        """Changes tasks that wait: their level, deadline or earliest start. Each task is answered by itself: NOT_FOUND,
+        FAILED_PRECONDITION when it runs or has ended, ABORTED when it moved meanwhile (try again). The call fails with
+        INVALID_ARGUMENT when nothing is to be changed, and for a value that breaks a rule of TaskSpec.
+        """
+
+    @abc.abstractmethod
+    def ListDeadLetters(
+        self,
+        request: forebay.tasks.v1.task_service_pb2.ListDeadLettersRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[forebay.tasks.v1.task_service_pb2.ListDeadLettersResponse, collections.abc.Awaitable[forebay.tasks.v1.task_service_pb2.ListDeadLettersResponse]]:
+        """Lists the caller's dead letters, newest first: tasks that FAILED with all attempts used up, and messages that
+        nobody could read. INVALID_ARGUMENT as for ListTasks.
+        """
+
+    @abc.abstractmethod
+    def GetDeadLetter(
+        self,
+        request: forebay.tasks.v1.task_service_pb2.GetDeadLetterRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[forebay.tasks.v1.task_service_pb2.GetDeadLetterResponse, collections.abc.Awaitable[forebay.tasks.v1.task_service_pb2.GetDeadLetterResponse]]:
+        """Returns one dead letter with everything that is kept of it. NOT_FOUND when it is none (any more)."""
+
+    @abc.abstractmethod
+    def ReplayTasks(
+        self,
+        request: forebay.tasks.v1.task_service_pb2.ReplayTasksRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[forebay.tasks.v1.task_service_pb2.ReplayTasksResponse, collections.abc.Awaitable[forebay.tasks.v1.task_service_pb2.ReplayTasksResponse]]:
+        """Submits dead letters again as new tasks, which name the originals, and takes them off the list. A repeated call makes
+        no second task of a letter. Each letter is answered by itself: NOT_FOUND, FAILED_PRECONDITION for a message that
+        nobody could read, INVALID_ARGUMENT when it is not valid with the edits.
+        """
+
+    @abc.abstractmethod
+    def PurgeDeadLetters(
+        self,
+        request: forebay.tasks.v1.task_service_pb2.PurgeDeadLettersRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[forebay.tasks.v1.task_service_pb2.PurgeDeadLettersResponse, collections.abc.Awaitable[forebay.tasks.v1.task_service_pb2.PurgeDeadLettersResponse]]:
+        """Takes dead letters off the list for ever. Their records stay for the usual time."""
 
 def add_TaskServiceServicer_to_server(servicer: TaskServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...
