@@ -8,9 +8,11 @@ with Client("127.0.0.1:7070") as client:
 """
 
 from forebay.client.async_client import AsyncClient
+from forebay.client.dead_letters import DeadLetter, ReplaySummary
 from forebay.client.errors import (
     AlreadyExists,
     CallCancelled,
+    Conflict,
     DeadlineExceeded,
     FailedPrecondition,
     FieldFault,
@@ -26,11 +28,13 @@ from forebay.client.errors import (
     Unauthenticated,
     Unavailable,
 )
-from forebay.client.fleet import ModelInfo, QueueInfo, RunnerInfo, TensorInfo
+from forebay.client.fleet import ModelInfo, PauseInfo, QueueInfo, RunnerInfo, TensorInfo
 from forebay.client.retry import RetryPolicy
+from forebay.client.schedules import ScheduleInfo
 from forebay.client.specs import TaskOptions, task_spec
 from forebay.client.sync_client import Client
 from forebay.client.tasks import (
+    CancelProgress,
     CancelSummary,
     Chunk,
     GenerateResult,
@@ -49,9 +53,12 @@ __all__ = [
     "AlreadyExists",
     "AsyncClient",
     "CallCancelled",
+    "CancelProgress",
     "CancelSummary",
     "Chunk",
     "Client",
+    "Conflict",
+    "DeadLetter",
     "DeadlineExceeded",
     "FailedPrecondition",
     "FieldFault",
@@ -62,12 +69,15 @@ __all__ = [
     "ModelInfo",
     "NotFound",
     "OutOfRange",
+    "PauseInfo",
     "PermissionDenied",
     "Priority",
     "QueueInfo",
+    "ReplaySummary",
     "ResourceExhausted",
     "RetryPolicy",
     "RunnerInfo",
+    "ScheduleInfo",
     "SubmitManyError",
     "TaskEvent",
     "TaskFailedError",

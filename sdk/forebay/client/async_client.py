@@ -6,6 +6,7 @@ here, with `submit`, and goes on in services/gateway/submit.py.
 
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import aclosing
+from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Self, Unpack
 
@@ -13,11 +14,16 @@ from opentelemetry.trace import TracerProvider
 
 from forebay.client import following, methods, reading, submitting
 from forebay.client.calls import Calls
+from forebay.client.dead_letters import AsyncDeadLetters
 from forebay.client.errors import ForebayClientError, SubmitManyError, TaskFailedError, from_status
-from forebay.client.fleet import ModelInfo, QueueInfo, RunnerInfo
+from forebay.client.filtering import task_filter
+from forebay.client.fleet import ModelInfo, PauseInfo, QueueInfo, RunnerInfo
+from forebay.client.pausing import selector
 from forebay.client.retry import RetryPolicy
-from forebay.client.specs import TaskOptions, priority_number, task_spec
+from forebay.client.schedules import AsyncSchedules
+from forebay.client.specs import TaskOptions, moment, priority_number, task_spec
 from forebay.client.tasks import (
+    CancelProgress,
     CancelSummary,
     Chunk,
     Priority,
@@ -29,17 +35,18 @@ from forebay.client.tasks import (
 )
 from forebay.client.transport import AsyncTransport, Transport
 from forebay.models.v1.model_service_pb2 import ListModelsRequest, ListRunnersRequest
-from forebay.queues.v1.queue_service_pb2 import ListQueuesRequest
+from forebay.queues.v1.queue_service_pb2 import ListQueuesRequest, PauseQueueRequest, ResumeQueueRequest
 from forebay.tasks.v1.task_pb2 import Task, TaskSpec
 from forebay.tasks.v1.task_service_pb2 import (
     AllTasks,
+    CancelMatchingTasksRequest,
     CancelTasksRequest,
     GetTaskRequest,
     LabelSelector,
     ListTasksRequest,
     SubmitResult,
-    TaskFilter,
     TaskIds,
+    UpdateTasksRequest,
     WatchTasksRequest,
 )
 
@@ -87,6 +94,10 @@ class AsyncClient:
     ) -> None:
         self._calls = Calls(transport, retry or RetryPolicy(), tracer_provider)
         self._timeout_s = timeout_s
+        self.dead_letters = AsyncDeadLetters(self._calls, timeout_s)
+        """Tasks that used up their attempts, and messages that nobody could read."""
+        self.schedules = AsyncSchedules(self._calls, timeout_s)
+        """Tasks that recur."""
 
     async def submit(self, model: str, **options: Unpack[TaskOptions]) -> TaskHandle:
         """Submit one task. When this returns, the task is safe. Options: see TaskOptions."""
@@ -228,9 +239,87 @@ class AsyncClient:
         pool: str = "",
     ) -> CancelSummary:
         """Cancel every task that meets all conditions and has not ended; no condition means every task."""
-        filter_ = _filter(states, model, labels, priorities, pool)
+        filter_ = task_filter(states, model, labels, priorities, pool)
         request = CancelTasksRequest(filter=filter_)
         return reading.cancel_summary([await self._calls.unary(methods.CANCEL, request, self._timeout_s)])
+
+    async def cancel_all_matching(
+        self,
+        *,
+        states: Iterable[TaskState | str] = (),
+        model: str = "",
+        labels: Mapping[str, str] | None = None,
+        priorities: Iterable[Priority | str] = (),
+        pool: str = "",
+        timeout_s: float | None = None,
+    ) -> AsyncGenerator[CancelProgress, None]:
+        """Do what `cancel_matching` does for any number of tasks, and yield how far it is, about every second and at
+        the end. Leaving off leaves cancelled what is cancelled. `timeout_s` bounds the whole (default: a day).
+        """
+        filter_ = task_filter(states, model, labels, priorities, pool)
+        request = CancelMatchingTasksRequest(filter=filter_)
+        limit_s = following.WATCH_S if timeout_s is None else timeout_s
+        async with aclosing(self._calls.stream(methods.CANCEL_MATCHING, request, limit_s)) as answers:
+            async for answer in answers:
+                yield CancelProgress(answer.seen, answer.cancelled, answer.done)
+
+    async def update(
+        self,
+        tasks: TaskRef | Iterable[TaskRef],
+        *,
+        priority: Priority | str | None = None,
+        deadline: datetime | timedelta | None = None,
+        not_before: datetime | timedelta | None = None,
+        clear_deadline: bool = False,
+    ) -> Mapping[str, TaskInfo | ForebayClientError]:
+        """Change tasks that wait: their level, deadline or earliest start. Returns each task in its new state, or why
+        it was not changed, by id.
+        """
+        ids = [task_id(task) for task in ([tasks] if isinstance(tasks, TaskRef) else tasks)]
+        request = UpdateTasksRequest(tasks=TaskIds(ids=ids), clear_deadline=clear_deadline)
+        if priority is not None:
+            request.priority = priority_number(priority)
+        if deadline is not None:
+            request.deadline.CopyFrom(moment(deadline, "deadline"))
+        if not_before is not None:
+            request.not_before.CopyFrom(moment(not_before, "not_before"))
+        answer = await self._calls.unary(methods.UPDATE, request, self._timeout_s)
+        return {
+            id_: reading.info(result.task) if result.HasField("task") else from_status(result.error)
+            for id_, result in zip(ids, answer.results, strict=True)
+        }
+
+    async def pause(
+        self,
+        *,
+        pool: str = "",
+        priority: Priority | str | None = None,
+        model: str = "",
+        label: tuple[str, str] | None = None,
+        reason: str = "",
+    ) -> PauseInfo:
+        """Stop the start of tasks that meet every condition that is given; new ones are accepted and kept."""
+        request = PauseQueueRequest(selector=selector(pool, priority, model, label), reason=reason)
+        answer = await self._calls.unary(methods.PAUSE, request, self._timeout_s)
+        return reading.pause(answer.pause)
+
+    async def resume(
+        self,
+        *,
+        pool: str = "",
+        priority: Priority | str | None = None,
+        model: str = "",
+        label: tuple[str, str] | None = None,
+    ) -> PauseInfo:
+        """Take back the pause with exactly these conditions. Raises NotFound when there is none."""
+        request = ResumeQueueRequest(selector=selector(pool, priority, model, label))
+        answer = await self._calls.unary(methods.RESUME, request, self._timeout_s, safe=False)
+        return reading.pause(answer.pause)
+
+    async def pauses(self) -> Sequence[PauseInfo]:
+        """Return the pauses that stand, oldest first."""
+        answer = await self._calls.unary(methods.QUEUES, ListQueuesRequest(), self._timeout_s)
+        return [reading.pause(pause) for pause in answer.pauses]
 
     async def queues(self, pool: str = "") -> Sequence[QueueInfo]:
         """Return the queues, highest level first; of one pool or of all."""
@@ -259,7 +348,7 @@ class AsyncClient:
         limit: int | None = None,
     ) -> AsyncGenerator[TaskInfo, None]:
         """Yield the tasks that meet all conditions, newest first, page after page, `limit` at most."""
-        filter_ = _filter(states, model, labels, priorities, pool)
+        filter_ = task_filter(states, model, labels, priorities, pool)
         token, left = "", limit
         while left is None or left > 0:
             size = _PAGE if left is None else min(left, _PAGE)
@@ -292,19 +381,3 @@ def _accepted(result: SubmitResult) -> TaskHandle | ForebayClientError:
     if result.WhichOneof("result") == "task":
         return reading.handle(result.task)
     return from_status(result.error)
-
-
-def _filter(
-    states: Iterable[TaskState | str],
-    model: str,
-    labels: Mapping[str, str] | None,
-    priorities: Iterable[Priority | str],
-    pool: str,
-) -> TaskFilter:
-    return TaskFilter(
-        states=[reading.STATE_NUMBERS[TaskState(state)] for state in states],
-        model=model,
-        labels=labels,
-        priorities=[priority_number(priority) for priority in priorities],
-        pool=pool,
-    )

@@ -2,8 +2,9 @@
 
 ForebayClientError
 ├── InvalidArgument         the request can never succeed as it is; `faults` names the fields
-├── NotFound                there is no such task for this caller
-├── AlreadyExists           the idempotency key belongs to another request
+├── NotFound                there is no such thing for this caller
+├── AlreadyExists           the idempotency key or the name belongs to something else
+├── Conflict                it changed while it was being changed; try again
 ├── FailedPrecondition      the server's state does not allow it
 ├── OutOfRange              the wanted part of a stream is no longer kept
 ├── PermissionDenied        the caller may not do this
@@ -74,15 +75,21 @@ class InvalidArgument(ForebayClientError):
 
 
 class NotFound(ForebayClientError):
-    """There is no such task for this caller."""
+    """There is no such thing for this caller."""
 
     code = grpc.StatusCode.NOT_FOUND
 
 
 class AlreadyExists(ForebayClientError):
-    """The idempotency key belongs to another request."""
+    """The idempotency key or the name belongs to something else."""
 
     code = grpc.StatusCode.ALREADY_EXISTS
+
+
+class Conflict(ForebayClientError):
+    """It changed while it was being changed, or was lost on the way; the same request can succeed now."""
+
+    code = grpc.StatusCode.ABORTED
 
 
 class FailedPrecondition(ForebayClientError):
@@ -171,7 +178,15 @@ class TaskFailedError(ForebayClientError):
 _BY_CODE: Final[dict[grpc.StatusCode, type[ForebayClientError]]] = {
     kind.code: kind
     for kind in (
-        *(InvalidArgument, NotFound, AlreadyExists, FailedPrecondition, OutOfRange, PermissionDenied),
+        *(
+            InvalidArgument,
+            NotFound,
+            AlreadyExists,
+            Conflict,
+            FailedPrecondition,
+            OutOfRange,
+            PermissionDenied,
+        ),
         *(Unauthenticated, ResourceExhausted, Unavailable, DeadlineExceeded, CallCancelled),
     )
 }

@@ -20,6 +20,23 @@ class QueueInfo:
     finished_per_second: float
     share: float
     """Of the fleet, when every level of the pool is busy: 0 to 1."""
+    paused: bool = False
+    """Whether a pause holds back the whole queue."""
+    waiting: int = 0
+    """Tasks that wait for their time, their parents or their next attempt."""
+
+
+@dataclass(frozen=True, slots=True)
+class PauseInfo:
+    """A pause: it holds back tasks that meet every condition that is set."""
+
+    pool: str
+    priority: Priority | None
+    model: str
+    label: tuple[str, str] | None
+    """Key and value."""
+    reason: str
+    since: datetime
 
 
 @dataclass(frozen=True, slots=True)

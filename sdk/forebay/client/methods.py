@@ -5,6 +5,7 @@ from typing import Final, Generic, Protocol, Self, TypeVar
 
 from forebay.models.v1 import model_service_pb2 as models
 from forebay.queues.v1 import queue_service_pb2 as queues
+from forebay.tasks.v1 import schedule_service_pb2 as schedules
 from forebay.tasks.v1 import task_service_pb2 as tasks
 
 
@@ -48,9 +49,49 @@ LIST: Final = Method(f"{_TASKS}/ListTasks", tasks.ListTasksRequest, tasks.ListTa
 WATCH: Final = Method(f"{_TASKS}/WatchTasks", tasks.WatchTasksRequest, tasks.WatchTasksResponse)
 OUTPUT: Final = Method(f"{_TASKS}/StreamOutput", tasks.StreamOutputRequest, tasks.StreamOutputResponse)
 CANCEL: Final = Method(f"{_TASKS}/CancelTasks", tasks.CancelTasksRequest, tasks.CancelTasksResponse)
-QUEUES: Final = Method(
-    "forebay.queues.v1.QueueService/ListQueues", queues.ListQueuesRequest, queues.ListQueuesResponse
+CANCEL_MATCHING: Final = Method(
+    f"{_TASKS}/CancelMatchingTasks", tasks.CancelMatchingTasksRequest, tasks.CancelMatchingTasksResponse
 )
+UPDATE: Final = Method(f"{_TASKS}/UpdateTasks", tasks.UpdateTasksRequest, tasks.UpdateTasksResponse)
+LIST_DEAD: Final = Method(
+    f"{_TASKS}/ListDeadLetters", tasks.ListDeadLettersRequest, tasks.ListDeadLettersResponse
+)
+GET_DEAD: Final = Method(f"{_TASKS}/GetDeadLetter", tasks.GetDeadLetterRequest, tasks.GetDeadLetterResponse)
+REPLAY: Final = Method(f"{_TASKS}/ReplayTasks", tasks.ReplayTasksRequest, tasks.ReplayTasksResponse)
+PURGE: Final = Method(
+    f"{_TASKS}/PurgeDeadLetters", tasks.PurgeDeadLettersRequest, tasks.PurgeDeadLettersResponse
+)
+
+_SCHEDULES: Final = "forebay.tasks.v1.ScheduleService"
+
+CREATE_SCHEDULE: Final = Method(
+    f"{_SCHEDULES}/CreateSchedule", schedules.CreateScheduleRequest, schedules.CreateScheduleResponse
+)
+GET_SCHEDULE: Final = Method(
+    f"{_SCHEDULES}/GetSchedule", schedules.GetScheduleRequest, schedules.GetScheduleResponse
+)
+LIST_SCHEDULES: Final = Method(
+    f"{_SCHEDULES}/ListSchedules", schedules.ListSchedulesRequest, schedules.ListSchedulesResponse
+)
+DELETE_SCHEDULE: Final = Method(
+    f"{_SCHEDULES}/DeleteSchedule", schedules.DeleteScheduleRequest, schedules.DeleteScheduleResponse
+)
+PAUSE_SCHEDULE: Final = Method(
+    f"{_SCHEDULES}/PauseSchedule", schedules.PauseScheduleRequest, schedules.PauseScheduleResponse
+)
+RESUME_SCHEDULE: Final = Method(
+    f"{_SCHEDULES}/ResumeSchedule", schedules.ResumeScheduleRequest, schedules.ResumeScheduleResponse
+)
+RUN_SCHEDULE: Final = Method(
+    f"{_SCHEDULES}/RunSchedule", schedules.RunScheduleRequest, schedules.RunScheduleResponse
+)
+
+_QUEUES: Final = "forebay.queues.v1.QueueService"
+
+QUEUES: Final = Method(f"{_QUEUES}/ListQueues", queues.ListQueuesRequest, queues.ListQueuesResponse)
+PAUSE: Final = Method(f"{_QUEUES}/PauseQueue", queues.PauseQueueRequest, queues.PauseQueueResponse)
+RESUME: Final = Method(f"{_QUEUES}/ResumeQueue", queues.ResumeQueueRequest, queues.ResumeQueueResponse)
+
 MODELS: Final = Method(
     "forebay.models.v1.ModelService/ListModels", models.ListModelsRequest, models.ListModelsResponse
 )

@@ -8,7 +8,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from forebay.client.errors import from_status
-from forebay.client.fleet import ModelInfo, QueueInfo, RunnerInfo, TensorInfo
+from forebay.client.fleet import ModelInfo, PauseInfo, QueueInfo, RunnerInfo, TensorInfo
 from forebay.client.tasks import (
     CancelSummary,
     Chunk,
@@ -23,7 +23,7 @@ from forebay.client.tasks import (
 )
 from forebay.client.tensors import Array, to_arrays
 from forebay.models.v1.model_service_pb2 import EngineKind, Model, Runner, RunnerState, TensorSignature
-from forebay.queues.v1.queue_service_pb2 import Queue
+from forebay.queues.v1.queue_service_pb2 import Pause, Queue
 from forebay.tasks.v1.inputs_pb2 import FinishReason
 from forebay.tasks.v1.task_pb2 import Priority as WirePriority
 from forebay.tasks.v1.task_pb2 import Result, Task
@@ -53,7 +53,7 @@ _PRIORITIES: Final = {
 
 def handle(task: Task) -> TaskHandle:
     """Read an accepted task."""
-    return TaskHandle(task.id, STATES[task.state], _time(task.create_time))
+    return TaskHandle(task.id, STATES[task.state], time(task.create_time))
 
 
 def info(task: Task) -> TaskInfo:
@@ -71,17 +71,20 @@ def info(task: Task) -> TaskInfo:
         attempt=task.attempt,
         publication=task.publication,
         tenant=task.tenant,
-        create_time=_time(task.create_time) if task.HasField("create_time") else None,
-        queue_time=_time(task.queue_time) if task.HasField("queue_time") else None,
-        start_time=_time(task.start_time) if task.HasField("start_time") else None,
-        end_time=_time(task.end_time) if task.HasField("end_time") else None,
+        create_time=time(task.create_time) if task.HasField("create_time") else None,
+        queue_time=time(task.queue_time) if task.HasField("queue_time") else None,
+        start_time=time(task.start_time) if task.HasField("start_time") else None,
+        end_time=time(task.end_time) if task.HasField("end_time") else None,
         runner=task.runner,
         error=from_status(task.error) if outcome == "error" else None,
         result=_result(result) if result else None,
         usage=_usage(result) if result else None,
         timing=_timing(result) if result else None,
-        events=tuple(TaskEvent(_time(e.time), STATES[e.state], e.reason) for e in task.events),
+        events=tuple(TaskEvent(time(e.time), STATES[e.state], e.reason) for e in task.events),
         spec=spec,
+        uncharged_attempts=task.uncharged_attempts,
+        replay_of=task.replay_of,
+        schedule=task.schedule,
     )
 
 
@@ -111,16 +114,31 @@ def cancel_summary(answers: list[CancelTasksResponse]) -> CancelSummary:
     )
 
 
+def pause(pause: Pause) -> PauseInfo:
+    """Read a pause."""
+    selector = pause.selector
+    return PauseInfo(
+        pool=selector.pool,
+        priority=_PRIORITIES.get(selector.priority),
+        model=selector.model,
+        label=(selector.label_key, selector.label_value) if selector.label_key else None,
+        reason=pause.reason,
+        since=time(pause.since),
+    )
+
+
 def queue(queue: Queue) -> QueueInfo:
     """Read a queue."""
     return QueueInfo(
         pool=queue.pool,
         priority=_PRIORITIES.get(queue.priority, Priority.NORMAL),
         depth=queue.depth,
-        oldest_age_s=_seconds(queue.oldest_age) if queue.HasField("oldest_age") else None,
+        oldest_age_s=seconds(queue.oldest_age) if queue.HasField("oldest_age") else None,
         running=queue.running,
         finished_per_second=queue.finished_per_second,
         share=queue.share,
+        paused=queue.paused,
+        waiting=queue.waiting,
     )
 
 
@@ -152,8 +170,8 @@ def runner(runner: Runner) -> RunnerInfo:
         engine=_word(EngineKind.Name(runner.engine), "ENGINE_KIND_"),
         capacity=runner.capacity,
         held=runner.held,
-        start_time=_time(runner.start_time) if runner.HasField("start_time") else None,
-        load_s=_seconds(runner.load_duration) if runner.HasField("load_duration") else None,
+        start_time=time(runner.start_time) if runner.HasField("start_time") else None,
+        load_s=seconds(runner.load_duration) if runner.HasField("load_duration") else None,
         metrics_address=runner.metrics_address,
         pid=runner.pid,
     )
@@ -181,19 +199,21 @@ def _timing(result: Result) -> Timing | None:
     if not result.HasField("timing"):
         return None
     timing = result.timing
-    first = _seconds(timing.time_to_first_token) if timing.HasField("time_to_first_token") else None
-    return Timing(_seconds(timing.queue), _seconds(timing.execute), first)
+    first = seconds(timing.time_to_first_token) if timing.HasField("time_to_first_token") else None
+    return Timing(seconds(timing.queue), seconds(timing.execute), first)
 
 
 def _signature(tensor: TensorSignature) -> TensorInfo:
     return TensorInfo(tensor.name, tensor.datatype, tuple(tensor.shape))
 
 
-def _time(stamp: Timestamp) -> datetime:
+def time(stamp: Timestamp) -> datetime:
+    """Read a moment."""
     return stamp.ToDatetime(tzinfo=UTC)
 
 
-def _seconds(duration: Duration) -> float:
+def seconds(duration: Duration) -> float:
+    """Read a length of time, in seconds."""
     return duration.seconds + duration.nanos / 1e9
 
 

@@ -7,17 +7,22 @@ from typing import Final, TypedDict, Unpack
 from google.protobuf.timestamp_pb2 import Timestamp
 from numpy.typing import ArrayLike
 
-from forebay.client.tasks import Priority
+from forebay.client.tasks import Priority, TaskRef, task_id
 from forebay.client.tensors import to_tensors
 from forebay.tasks.v1.inputs_pb2 import ChatMessage, ChatMessages, ContentPart, GenerateInput, TensorInput
+from forebay.tasks.v1.task_pb2 import ParentFailurePolicy, TaskSpec
 from forebay.tasks.v1.task_pb2 import Priority as WirePriority
-from forebay.tasks.v1.task_pb2 import RetryPolicy, TaskSpec
 
 PRIORITIES: Final[dict[Priority, WirePriority.ValueType]] = {
     Priority.CRITICAL: WirePriority.PRIORITY_CRITICAL,
     Priority.HIGH: WirePriority.PRIORITY_HIGH,
     Priority.NORMAL: WirePriority.PRIORITY_NORMAL,
     Priority.LOW: WirePriority.PRIORITY_LOW,
+}
+ON_PARENT_FAILURE: Final[dict[str, ParentFailurePolicy.ValueType]] = {
+    "fail": ParentFailurePolicy.PARENT_FAILURE_POLICY_FAIL,
+    "run": ParentFailurePolicy.PARENT_FAILURE_POLICY_RUN,
+    "cancel": ParentFailurePolicy.PARENT_FAILURE_POLICY_CANCEL,
 }
 _GENERATE_OPTIONS: Final = (
     *("max_tokens", "temperature", "top_p", "top_k", "min_p", "seed", "stop", "ignore_eos"),
@@ -52,10 +57,25 @@ class TaskOptions(TypedDict, total=False):
     """critical, high, normal (the default) or low."""
     pool: str
     """The pool of runners that shall run it."""
+    not_before: datetime | timedelta
+    """Never start it before this moment, or this long from now."""
     deadline: datetime | timedelta
-    """Never start it after this moment, or after this long from now."""
+    """Never start it after this moment, or after this long from now; stop it if it runs then."""
     max_attempts: int
     """Most executions, the first one counted. The server's default is 3."""
+    initial_backoff: timedelta
+    """Longest rest after the first failure. The server's default is half a second."""
+    max_backoff: timedelta
+    """Longest rest after any failure. The server's default is a minute."""
+    backoff_multiplier: float
+    """What the longest rest grows by with each failure. The server's default is 2."""
+    depends_on: Sequence[TaskRef | int]
+    """Tasks that must end before it starts; numbers are places in the same `submit_many`, from 0."""
+    on_parent_failure: str
+    """What becomes of it when one of those does not succeed: fail (the default), run or cancel."""
+    inputs_from: Mapping[str, tuple[int, str]]
+    """Outputs of parents that become its inputs: `{"summary": (0, "text")}` puts the text of the first task of
+    `depends_on` where a prompt or message says {{summary}}; `{"x": (0, "y")}` makes its output tensor y the input x."""
     idempotency_key: str
     """Same key and same task: the task that exists is returned. The client makes one up when there is none."""
     labels: Mapping[str, str]
@@ -88,10 +108,8 @@ def task_spec(model: str, **options: Unpack[TaskOptions]) -> TaskSpec:
         spec.tensors.CopyFrom(TensorInput(tensors=to_tensors(options["tensors"])))
     else:
         spec.generate.CopyFrom(_generate(options))
-    if "max_attempts" in options:
-        spec.retry.CopyFrom(RetryPolicy(max_attempts=options["max_attempts"]))
-    if "deadline" in options:
-        spec.deadline.CopyFrom(_moment(options["deadline"]))
+    _set_times(spec, options)
+    _set_parents(spec, options)
     return spec
 
 
@@ -101,6 +119,36 @@ def priority_number(priority: Priority | str) -> WirePriority.ValueType:
         return PRIORITIES[Priority(priority)]
     except ValueError:
         raise ValueError(f"priority {priority!r} is none of {', '.join(Priority)}") from None
+
+
+def _set_times(spec: TaskSpec, options: TaskOptions) -> None:
+    if "not_before" in options:
+        spec.not_before.CopyFrom(moment(options["not_before"], "not_before"))
+    if "deadline" in options:
+        spec.deadline.CopyFrom(moment(options["deadline"], "deadline"))
+    if "max_attempts" in options:
+        spec.retry.max_attempts = options["max_attempts"]
+    if "initial_backoff" in options:
+        spec.retry.initial_backoff.FromTimedelta(options["initial_backoff"])
+    if "max_backoff" in options:
+        spec.retry.max_backoff.FromTimedelta(options["max_backoff"])
+    if "backoff_multiplier" in options:
+        spec.retry.multiplier = options["backoff_multiplier"]
+
+
+def _set_parents(spec: TaskSpec, options: TaskOptions) -> None:
+    for parent in options.get("depends_on", ()):
+        if isinstance(parent, int):
+            spec.depends_on.add(index=parent)
+        else:
+            spec.depends_on.add(id=task_id(parent))
+    if "on_parent_failure" in options:
+        choice = options["on_parent_failure"]
+        if choice not in ON_PARENT_FAILURE:
+            raise ValueError(f"on_parent_failure {choice!r} is none of {', '.join(ON_PARENT_FAILURE)}")
+        spec.on_parent_failure = ON_PARENT_FAILURE[choice]
+    for name, (parent, output) in options.get("inputs_from", {}).items():
+        spec.inputs_from.add(parent=parent, output=output, input=name)
 
 
 def _generate(options: TaskOptions) -> GenerateInput:
@@ -140,10 +188,11 @@ def _part(part: object) -> str:
     return text
 
 
-def _moment(deadline: datetime | timedelta) -> Timestamp:
-    moment = datetime.now(UTC) + deadline if isinstance(deadline, timedelta) else deadline
-    if moment.tzinfo is None:
-        raise ValueError("deadline has no time zone: use datetime.now(UTC) or a timedelta")
+def moment(when: datetime | timedelta, name: str) -> Timestamp:
+    """Return a moment, or so long from now, as it is on the wire. Raises ValueError for a time without a zone."""
+    exact = datetime.now(UTC) + when if isinstance(when, timedelta) else when
+    if exact.tzinfo is None:
+        raise ValueError(f"{name} has no time zone: use datetime.now(UTC) or a timedelta")
     stamp = Timestamp()
-    stamp.FromDatetime(moment)
+    stamp.FromDatetime(exact)
     return stamp

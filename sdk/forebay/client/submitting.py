@@ -30,9 +30,15 @@ async def submit(
 
     The specs are not changed. A call that fails as a whole raises when it was the only one; of several, its error
     becomes the answer for each of its tasks, because others were accepted. `idempotent=False` saves the server
-    the keys, and submits once, come what may.
+    the keys, and submits once, come what may. Raises ValueError when tasks that name each other by place do not fit
+    into one call.
     """
     batches = list(_batches(specs))
+    if len(batches) > 1 and _by_index(specs):
+        raise ValueError(
+            f"tasks that name others by their place must go in one call: at most {MOST_TASKS} tasks "
+            f"and {MOST_BYTES} bytes; use the ids of tasks submitted before"
+        )
     if len(batches) == 1:
         return await _submit_batch(calls, batches[0], timeout_s, idempotent)
     answers = await calls.transport.gather(
@@ -70,14 +76,16 @@ async def _submit_batch(
     if idempotent:
         _name(request)
     safe = all(task.idempotency_key for task in request.tasks)
+    whole = _by_index(request.tasks)
     results = await _call(calls, request, deadline, safe)
-    # Tasks that met a fault of the servers are tried again without the others.
+    # Tasks that met a fault of the servers are tried again without the others, unless they name each other by place.
     tried = 1
     while safe and (again := [at for at, result in enumerate(results) if _transient(result)]):
         pause = calls.retry.pause_s(tried, from_status(results[again[0]].error))
         if pause is None or time.monotonic() + pause >= deadline:
             break
         await calls.transport.sleep(pause)
+        again = list(range(len(results))) if whole else again
         part = SubmitTasksRequest(tasks=[request.tasks[at] for at in again])
         for at, result in zip(again, await _call(calls, part, deadline, safe), strict=True):
             results[at] = result
@@ -90,6 +98,10 @@ async def _call(calls: Calls, request: SubmitTasksRequest, deadline: float, safe
     if len(answer.results) != len(request.tasks):
         raise InternalError("the server did not answer for every submitted task")
     return list(answer.results)
+
+
+def _by_index(specs: Sequence[TaskSpec]) -> bool:
+    return any(parent.HasField("index") for spec in specs for parent in spec.depends_on)
 
 
 def _name(request: SubmitTasksRequest) -> None:

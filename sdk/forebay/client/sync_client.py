@@ -1,16 +1,29 @@
 """The client without asyncio: each method blocks its thread until it is done. See AsyncClient for what each does."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Self, Unpack
 
 from opentelemetry.trace import TracerProvider
 
 from forebay.client.async_client import AsyncClient
-from forebay.client.fleet import ModelInfo, QueueInfo, RunnerInfo
+from forebay.client.dead_letters import DeadLetters
+from forebay.client.errors import ForebayClientError
+from forebay.client.fleet import ModelInfo, PauseInfo, QueueInfo, RunnerInfo
 from forebay.client.retry import RetryPolicy
+from forebay.client.schedules import Schedules
 from forebay.client.specs import TaskOptions
-from forebay.client.tasks import CancelSummary, Chunk, Priority, TaskHandle, TaskInfo, TaskRef, TaskState
+from forebay.client.tasks import (
+    CancelProgress,
+    CancelSummary,
+    Chunk,
+    Priority,
+    TaskHandle,
+    TaskInfo,
+    TaskRef,
+    TaskState,
+)
 from forebay.client.transport import BlockingTransport, complete, iterate
 from forebay.tasks.v1.task_pb2 import Task, TaskSpec
 from forebay.tasks.v1.task_service_pb2 import SubmitResult
@@ -37,6 +50,10 @@ class Client:
         self._client = AsyncClient.over(
             BlockingTransport(address), timeout_s=timeout_s, retry=retry, tracer_provider=tracer_provider
         )
+        self.dead_letters = DeadLetters(self._client.dead_letters)
+        """Tasks that used up their attempts, and messages that nobody could read."""
+        self.schedules = Schedules(self._client.schedules)
+        """Tasks that recur."""
 
     def submit(self, model: str, **options: Unpack[TaskOptions]) -> TaskHandle:
         """Submit one task. When this returns, the task is safe. Options: see TaskOptions."""
@@ -110,6 +127,77 @@ class Client:
                 states=states, model=model, labels=labels, priorities=priorities, pool=pool
             )
         )
+
+    def cancel_all_matching(
+        self,
+        *,
+        states: Iterable[TaskState | str] = (),
+        model: str = "",
+        labels: Mapping[str, str] | None = None,
+        priorities: Iterable[Priority | str] = (),
+        pool: str = "",
+        timeout_s: float | None = None,
+    ) -> Iterator[CancelProgress]:
+        """Do what `cancel_matching` does for any number of tasks, and yield how far it is."""
+        return iterate(
+            self._client.cancel_all_matching(
+                states=states,
+                model=model,
+                labels=labels,
+                priorities=priorities,
+                pool=pool,
+                timeout_s=timeout_s,
+            )
+        )
+
+    def update(
+        self,
+        tasks: TaskRef | Iterable[TaskRef],
+        *,
+        priority: Priority | str | None = None,
+        deadline: datetime | timedelta | None = None,
+        not_before: datetime | timedelta | None = None,
+        clear_deadline: bool = False,
+    ) -> Mapping[str, TaskInfo | ForebayClientError]:
+        """Change tasks that wait; each in its new state, or why it was not changed, by id."""
+        return complete(
+            self._client.update(
+                tasks,
+                priority=priority,
+                deadline=deadline,
+                not_before=not_before,
+                clear_deadline=clear_deadline,
+            )
+        )
+
+    def pause(
+        self,
+        *,
+        pool: str = "",
+        priority: Priority | str | None = None,
+        model: str = "",
+        label: tuple[str, str] | None = None,
+        reason: str = "",
+    ) -> PauseInfo:
+        """Stop the start of tasks that meet every condition that is given; new ones are accepted and kept."""
+        return complete(
+            self._client.pause(pool=pool, priority=priority, model=model, label=label, reason=reason)
+        )
+
+    def resume(
+        self,
+        *,
+        pool: str = "",
+        priority: Priority | str | None = None,
+        model: str = "",
+        label: tuple[str, str] | None = None,
+    ) -> PauseInfo:
+        """Take back the pause with exactly these conditions. Raises NotFound when there is none."""
+        return complete(self._client.resume(pool=pool, priority=priority, model=model, label=label))
+
+    def pauses(self) -> Sequence[PauseInfo]:
+        """Return the pauses that stand, oldest first."""
+        return complete(self._client.pauses())
 
     def queues(self, pool: str = "") -> Sequence[QueueInfo]:
         """Return the queues, highest level first; of one pool or of all."""

@@ -115,6 +115,12 @@ class TaskInfo:
     events: tuple[TaskEvent, ...] = ()
     spec: TaskSpec | None = None
     """What was asked, as it is on the wire."""
+    uncharged_attempts: int = 0
+    """Attempts that do not count against the maximum."""
+    replay_of: str = ""
+    """The dead letter that it repeats."""
+    schedule: str = ""
+    """The schedule that made it."""
 
     @property
     def done(self) -> bool:
@@ -173,6 +179,16 @@ class Chunk:
     """A new attempt begins with this chunk: the text of all chunks before it is void."""
     state: TaskState | None = None
     """The task's terminal state; in the last chunk only."""
+
+
+@dataclass(frozen=True, slots=True)
+class CancelProgress:
+    """How far the cancelling of matching tasks is."""
+
+    seen: int
+    cancelled: int
+    done: bool
+    """Whether every task was looked at: the last one says so."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,21 +5,24 @@ from pathlib import Path
 
 import forebay.client
 from forebay.client import AsyncClient, Client, methods
+from forebay.client.dead_letters import AsyncDeadLetters, DeadLetters
+from forebay.client.schedules import AsyncSchedules, Schedules
 from forebay.models.v1.model_service_pb2 import DESCRIPTOR as MODELS
 from forebay.queues.v1.queue_service_pb2 import DESCRIPTOR as QUEUES
+from forebay.tasks.v1.schedule_service_pb2 import DESCRIPTOR as SCHEDULES
 from forebay.tasks.v1.task_service_pb2 import DESCRIPTOR as TASKS
 
 NAMES = """
-AlreadyExists AsyncClient CallCancelled CancelSummary Chunk Client DeadlineExceeded FailedPrecondition FieldFault
-ForebayClientError GenerateResult InternalError InvalidArgument ModelInfo NotFound OutOfRange PermissionDenied
-Priority QueueInfo ResourceExhausted RetryPolicy RunnerInfo SubmitManyError TaskEvent TaskFailedError TaskHandle
-TaskInfo TaskOptions TaskRef TaskState TensorInfo Timing Unauthenticated Unavailable Usage task_spec to_array
-to_tensor
+AlreadyExists AsyncClient CallCancelled CancelProgress CancelSummary Chunk Client Conflict DeadLetter DeadlineExceeded
+FailedPrecondition FieldFault ForebayClientError GenerateResult InternalError InvalidArgument ModelInfo NotFound
+OutOfRange PauseInfo PermissionDenied Priority QueueInfo ReplaySummary ResourceExhausted RetryPolicy RunnerInfo
+ScheduleInfo SubmitManyError TaskEvent TaskFailedError TaskHandle TaskInfo TaskOptions TaskRef TaskState TensorInfo
+Timing Unauthenticated Unavailable Usage task_spec to_array to_tensor
 """.split()
 
 METHODS = """
-cancel cancel_matching close get list models queues runners stream submit submit_many submit_specs wait wait_many
-wait_tasks watch
+cancel cancel_all_matching cancel_matching close get list models pause pauses queues resume runners stream submit
+submit_many submit_specs update wait wait_many wait_tasks watch
 """.split()
 
 
@@ -43,15 +46,20 @@ def test_both_clients_have_the_same_methods_with_the_same_parameters() -> None:
     assert made[0] == made[1]
 
 
+def test_their_parts_have_the_same_methods_with_the_same_parameters() -> None:
+    assert public(DeadLetters) == public(AsyncDeadLetters)
+    assert public(Schedules) == public(AsyncSchedules)
+
+
 def test_every_method_exists_in_the_contract_with_these_messages() -> None:
     known = {
         f"{service.full_name}/{method.name}": (method.input_type, method.output_type)
-        for file in (TASKS, QUEUES, MODELS)
+        for file in (TASKS, SCHEDULES, QUEUES, MODELS)
         for service in file.services_by_name.values()
         for method in service.methods
     }
     used = [method for method in vars(methods).values() if isinstance(method, methods.Method)]
-    assert len(used) == 9
+    assert len(used) == 24
     for method in used:
         assert known[method.name] == (method.request.DESCRIPTOR, method.response.DESCRIPTOR)
 

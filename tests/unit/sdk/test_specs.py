@@ -5,8 +5,8 @@ import pytest
 
 from forebay.client import Priority, task_spec, to_array, to_tensor
 from forebay.tasks.v1.inputs_pb2 import Tensor
+from forebay.tasks.v1.task_pb2 import ParentFailurePolicy, TaskSpec
 from forebay.tasks.v1.task_pb2 import Priority as WirePriority
-from forebay.tasks.v1.task_pb2 import TaskSpec
 
 
 def test_a_prompt_becomes_a_generation_and_absent_options_stay_absent() -> None:
@@ -153,3 +153,32 @@ def test_a_tensor_whose_parts_do_not_fit_is_refused_by_name(broken: Tensor) -> N
 def test_a_spec_survives_the_wire() -> None:
     spec = task_spec("m", tensors={"a": [1, 2], "b": ["x"]})
     assert TaskSpec.FromString(spec.SerializeToString()) == spec
+
+
+def test_times_retries_and_parents_become_fields() -> None:
+    spec = task_spec(
+        "smollm2",
+        prompt="Sum up: {{story}}",
+        not_before=datetime(2030, 1, 1, tzinfo=UTC),
+        max_attempts=5,
+        initial_backoff=timedelta(seconds=2),
+        max_backoff=timedelta(minutes=1),
+        backoff_multiplier=3,
+        depends_on=["07-01kaj5x3c9f0e8q4v2m7t1b6zd", 0],
+        on_parent_failure="run",
+        inputs_from={"story": (1, "text")},
+    )
+    assert spec.not_before.ToDatetime(tzinfo=UTC) == datetime(2030, 1, 1, tzinfo=UTC)
+    assert (spec.retry.max_attempts, spec.retry.initial_backoff.seconds) == (5, 2)
+    assert (spec.retry.max_backoff.seconds, spec.retry.multiplier) == (60, 3)
+    assert [parent.WhichOneof("task") for parent in spec.depends_on] == ["id", "index"]
+    assert spec.on_parent_failure == ParentFailurePolicy.PARENT_FAILURE_POLICY_RUN
+    [reference] = spec.inputs_from
+    assert (reference.parent, reference.output, reference.input) == (1, "text", "story")
+
+
+def test_a_choice_that_does_not_exist_is_refused_here() -> None:
+    with pytest.raises(ValueError, match="none of fail, run, cancel"):
+        task_spec("m", prompt="x", on_parent_failure="explode")
+    with pytest.raises(ValueError, match="not_before has no time zone"):
+        task_spec("m", prompt="x", not_before=datetime(2030, 1, 1))

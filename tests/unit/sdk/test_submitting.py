@@ -143,3 +143,20 @@ async def test_a_limit_without_a_hint_is_final(client: AsyncClient, gateway: Fak
     with pytest.raises(ResourceExhausted):
         await client.submit("m", prompt="x")
     assert len(gateway.seen["SubmitTasks"]) == 1
+
+
+async def test_tasks_that_name_each_other_by_place_are_tried_again_together(
+    client: AsyncClient, gateway: FakeGateway
+) -> None:
+    gateway.refuse["late"].append(UNAVAILABLE)
+    specs = [task_spec("m", prompt="a"), task_spec("late", prompt="b", depends_on=[0])]
+    handles = await client.submit_many(specs)
+    first, second = gateway.seen["SubmitTasks"]
+    assert first.tasks == second.tasks
+    assert len({handle.id for handle in handles}) == 2
+
+
+async def test_places_mean_nothing_across_calls(client: AsyncClient) -> None:
+    specs = [task_spec("m", prompt="x", depends_on=[0] if n else []) for n in range(1001)]
+    with pytest.raises(ValueError, match="must go in one call"):
+        await client.submit_many(specs)
