@@ -5,7 +5,7 @@ again and again while `active`. An engine that batches (all of them) does its wo
 step. Requests and updates are plain data; converting from and to Protobuf is the runner's business.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
@@ -129,7 +129,9 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A request ended with an error: InvalidInput for what the client got wrong, ModelFailed for the rest."""
+    """A request ended with an error: InvalidInput for what the client got wrong, ModelOutOfMemory when it wanted more
+    memory than there is, ModelFailed for the rest.
+    """
 
     key: str
     error: Exception
@@ -187,6 +189,19 @@ class Engine(Protocol):
 class Interruptible(Protocol):
     """An engine whose single step may last long, and can be stopped in the middle."""
 
+    def runs(self, key: str) -> bool:
+        """Tell, on any thread, whether a request runs now."""
+        ...
+
     def interrupt(self, key: str) -> None:
         """Cancel a request that runs now, from any thread. Does nothing when it does not run now."""
+        ...
+
+
+@runtime_checkable
+class TellsRuns(Protocol):
+    """An engine that runs only some of what it holds in a step, and says which."""
+
+    def tell_runs(self, tell: Callable[[Sequence[str]], None]) -> None:
+        """Have `tell` called with the keys of each run before it begins, on the thread that steps."""
         ...

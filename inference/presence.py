@@ -9,3 +9,9 @@ FAILED_TTL_MS: Final = 10_000
 
 EXIT_MODEL_UNUSABLE: Final = 3
 """The model cannot be loaded: starting the runner again soon would not help. 0 is drained, 1 a fault."""
+
+EXIT_OUT_OF_MEMORY: Final = 4
+"""Memory ran out where no request could be blamed for it: the process was not to be trusted any more."""
+
+EXIT_STUCK: Final = 5
+"""A task that had ended did not leave the engine; what else the runner held was handed back."""

@@ -2,8 +2,16 @@
 
     ForebayError
     ├── InvalidInput            INVALID_ARGUMENT: the request can never succeed as it is
-    ├── TaskNotFound            there is no such task for this caller
+    ├── NotFound                there is no such thing for this caller
+    │   ├── TaskNotFound        no such task
+    │   ├── DeadLetterNotFound  no such dead letter
+    │   ├── ScheduleNotFound    no such schedule
+    │   └── PauseNotFound       no such pause
     ├── KeyConflict             the idempotency key belongs to another body
+    ├── ScheduleExists          the name belongs to another schedule
+    ├── TaskNotWaiting          the task runs or has ended: it cannot be changed
+    ├── NotReplayable           the dead letter is a message that nobody could read
+    ├── TaskMoved               the task changed while it was being changed; try again
     ├── OutputGone              the wanted part of a stream is no longer kept
     ├── Overloaded              a limit is reached; try again later
     ├── ServerUnavailable       something that is needed does not answer; try again
@@ -12,10 +20,16 @@
     │   └── ShuttingDown        this process takes no more work
     ├── TaskFailure             why a task ended without a result
     │   ├── ModelFailed         the model raised an error on this input
-    │   ├── RunnerLost          its runners died or lost their leases until attempts were used up
+    │   ├── ModelOutOfMemory    the model wanted more memory for this input than there is
+    │   ├── RunnerLost          its runners lost their leases until attempts were used up
+    │   │   ├── RunnerCrashed   its runners died executing it
+    │   │   └── RunnerOutOfMemory  its runners were killed for the memory that they used
     │   ├── TaskCancelled       CancelTasks ended it
-    │   ├── DeadlinePassed      it was not started in time
-    │   └── EnvelopeDamaged     what the log delivered is not what was accepted
+    │   ├── DeadlinePassed      it did not end in time
+    │   ├── ParentFailed        a task that it depends on did not succeed
+    │   ├── ParentOutputUnusable  the output of a parent cannot become its input
+    │   ├── EnvelopeDamaged     what the log delivered is not what was accepted
+    │   └── MessageUnreadable   what the log delivered is no task at all
     ├── ModelUnusable           a model cannot be loaded
     │   └── RuntimeMissing      no ONNX Runtime, or two of them
     ├── ImportRefused           a model file cannot be converted
@@ -61,14 +75,57 @@ class InvalidInput(ForebayError):
         return cls([FieldFault(field, fault)])
 
 
-class TaskNotFound(ForebayError):
+class NotFound(ForebayError):
+    """There is no such thing for this caller."""
+
+    reason = "NOT_FOUND"
+    kind: ClassVar[str] = "thing"
+    """What kind of thing, for google.rpc.ResourceInfo."""
+
+    def __init__(self, name: str, message: str) -> None:
+        self.name = name
+        super().__init__(message)
+
+
+class TaskNotFound(NotFound):
     """There is no such task for this caller."""
 
     reason = "TASK_NOT_FOUND"
+    kind = "task"
 
     def __init__(self, task_id: str) -> None:
         self.task_id = task_id
-        super().__init__(f"task {task_id} does not exist, or its record has expired")
+        super().__init__(task_id, f"task {task_id} does not exist, or its record has expired")
+
+
+class DeadLetterNotFound(NotFound):
+    """There is no such dead letter for this caller."""
+
+    reason = "DEAD_LETTER_NOT_FOUND"
+    kind = "dead letter"
+
+    def __init__(self, letter_id: str) -> None:
+        super().__init__(letter_id, f"{letter_id} is not among the dead letters (any more)")
+
+
+class ScheduleNotFound(NotFound):
+    """There is no such schedule for this caller."""
+
+    reason = "SCHEDULE_NOT_FOUND"
+    kind = "schedule"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name, f"there is no schedule {name}")
+
+
+class PauseNotFound(NotFound):
+    """There is no pause with exactly this selector."""
+
+    reason = "PAUSE_NOT_FOUND"
+    kind = "pause"
+
+    def __init__(self, selector: str) -> None:
+        super().__init__(selector, f"nothing is paused by {selector}")
 
 
 class KeyConflict(ForebayError):
@@ -76,11 +133,54 @@ class KeyConflict(ForebayError):
 
     reason = "IDEMPOTENCY_KEY_REUSED"
 
+    def __init__(self, task_id: str, differing: Sequence[str] = ()) -> None:
+        """`differing` names fields of the two specs that are not equal; never their values."""
+        self.task_id = task_id
+        self.differing = tuple(differing)
+        fields = f": {', '.join(self.differing)} differ" if differing else ""
+        super().__init__(
+            f"the idempotency key belongs to task {task_id}, which was submitted with another body{fields}"
+        )
+
+
+class ScheduleExists(ForebayError):
+    """The name belongs to a schedule that is not the same."""
+
+    reason = "SCHEDULE_EXISTS"
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(f"there is another schedule {name}; delete it first, or choose another name")
+
+
+class TaskNotWaiting(ForebayError):
+    """The task runs or has ended, so it cannot be changed."""
+
+    reason = "TASK_NOT_WAITING"
+
+    def __init__(self, task_id: str, state: str) -> None:
+        self.task_id = task_id
+        super().__init__(f"task {task_id} is {state}: only a task that waits can be changed")
+
+
+class NotReplayable(ForebayError):
+    """The dead letter is a message that nobody could read."""
+
+    reason = "NOT_REPLAYABLE"
+
+    def __init__(self, letter_id: str) -> None:
+        self.letter_id = letter_id
+        super().__init__(f"{letter_id} is a message that could not be read: there is no task in it to replay")
+
+
+class TaskMoved(ForebayError):
+    """The task changed while it was being changed; the same request can succeed now."""
+
+    reason = "TASK_MOVED"
+
     def __init__(self, task_id: str) -> None:
         self.task_id = task_id
-        super().__init__(
-            f"the idempotency key belongs to task {task_id}, which was submitted with another body"
-        )
+        super().__init__(f"task {task_id} moved while it was being changed; try again")
 
 
 class OutputGone(ForebayError):
@@ -146,10 +246,28 @@ class ModelFailed(TaskFailure):
     reason = "MODEL_FAILED"
 
 
+class ModelOutOfMemory(TaskFailure):
+    """The model wanted more memory for this input than there is. Its runner lives."""
+
+    reason = "MODEL_OUT_OF_MEMORY"
+
+
 class RunnerLost(TaskFailure):
-    """Runners died or lost their leases until the attempts were used up."""
+    """Runners lost their leases until the attempts were used up."""
 
     reason = "RUNNER_LOST"
+
+
+class RunnerCrashed(RunnerLost):
+    """Runners died while they executed the task until the attempts were used up."""
+
+    reason = "RUNNER_CRASHED"
+
+
+class RunnerOutOfMemory(RunnerLost):
+    """Runners were killed for the memory that they used while they executed the task."""
+
+    reason = "RUNNER_OUT_OF_MEMORY"
 
 
 class TaskCancelled(TaskFailure):
@@ -159,15 +277,33 @@ class TaskCancelled(TaskFailure):
 
 
 class DeadlinePassed(TaskFailure):
-    """The task was not started before its deadline."""
+    """The task did not end before its deadline."""
 
     reason = "DEADLINE_PASSED"
+
+
+class ParentFailed(TaskFailure):
+    """A task that this one depends on did not succeed."""
+
+    reason = "PARENT_FAILED"
+
+
+class ParentOutputUnusable(TaskFailure):
+    """The output of a parent cannot become the input of this task."""
+
+    reason = "PARENT_OUTPUT_UNUSABLE"
 
 
 class EnvelopeDamaged(TaskFailure):
     """What the log delivered is not what was accepted."""
 
     reason = "ENVELOPE_DAMAGED"
+
+
+class MessageUnreadable(TaskFailure):
+    """What the log delivered is no task at all."""
+
+    reason = "MESSAGE_UNREADABLE"
 
 
 class ModelUnusable(ForebayError):

@@ -30,6 +30,13 @@ def new_ids(partition: int, count: int, now_ms: int) -> list[str]:
     return [head + _encode(start + i) for i in range(count)]
 
 
+def derived_id(digest: bytes, time_ms: int) -> str:
+    """Return the id that follows from a digest of at least 11 bytes and a time: the same ones give the same id."""
+    head = f"{digest[0] % PARTITIONS:02d}-"
+    # 48 bits is what a ULID has for the time.
+    return head + _encode((time_ms & 0xFFFF_FFFF_FFFF) << 80 | int.from_bytes(digest[1:11], "big"))
+
+
 def partition_of(task_id: str) -> int:
     """Return the partition of an id that `is_task_id` accepts."""
     return int(task_id[:2])

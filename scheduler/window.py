@@ -3,11 +3,15 @@
 Tasks enter from lanes, bundle by bundle, and leave when a runner has credit for their model. Order: levels share by
 weight (policies/levels.py); inside a level and model, first in first out. The window never asks for more of a lane
 than `per_lane` waiting tasks, so a backlog of any length costs the scheduler the same.
+
+Tasks that a pause holds back are kept apart and count as waiting: `take` never meets them, so while nothing is paused
+pauses cost nothing, and a lane of held tasks stays unread.
 """
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Generic, TypeVar
 
 from scheduler.lanes import Lane
@@ -33,22 +37,33 @@ class WaitingTask(Generic[EnvelopeT, BundleT]):
     bundle: BundleT
     received_ns: int = 0
     """When it arrived here, nanoseconds since the Unix epoch, for its trace."""
+    isolation: str = ""
+    """The group of suspects that it belongs to since a runner died with all of them; empty for none."""
+    labels: Mapping[str, str] | None = None
+    """Its labels, once somebody had to know them: only a pause by label does."""
 
 
 class Window(Generic[EnvelopeT, BundleT]):
     """Waiting tasks of one pool by level and model. Owned by one event loop."""
 
     def __init__(self, per_lane: int, levels: WeightedLevels) -> None:
-        self._per_lane = per_lane
+        self.per_lane = per_lane
+        """Waiting tasks of one lane from which on it is not read."""
         self._levels = levels
         self._queues: dict[Level, dict[str, deque[WaitingTask[EnvelopeT, BundleT]]]] = {
             level: {} for level in Level
         }
+        self._held: dict[Level, deque[WaitingTask[EnvelopeT, BundleT]]] = {level: deque() for level in Level}
         self._waiting: dict[Lane, int] = {}
+        self._holds: Callable[[WaitingTask[EnvelopeT, BundleT]], bool] | None = None
 
     def has_room(self, lane: Lane) -> bool:
         """Whether the lane may bring another bundle. One bundle may overshoot the bound."""
-        return self._waiting.get(lane, 0) < self._per_lane
+        return self._waiting.get(lane, 0) < self.per_lane
+
+    def full_lanes(self) -> list[Lane]:
+        """Return the lanes that are not read because their share of the window is full."""
+        return [lane for lane, waiting in self._waiting.items() if waiting >= self.per_lane]
 
     def add(self, task: WaitingTask[EnvelopeT, BundleT]) -> None:
         """Let a task wait behind those of its level and model."""
@@ -56,18 +71,22 @@ class Window(Generic[EnvelopeT, BundleT]):
 
     def extend(self, lane: Lane, tasks: Iterable[WaitingTask[EnvelopeT, BundleT]]) -> None:
         """Let the tasks of one bundle wait, each behind those of its level and model."""
-        queues = self._queues[lane.level]
-        idle = not queues
-        count = 0
-        for task in tasks:
-            queue = queues.get(task.model)
-            if queue is None:
-                queue = queues[task.model] = deque()
-            queue.append(task)
-            count += 1
-        if idle and count:
-            self._levels.arrive(lane.level)
-        self._waiting[lane] = self._waiting.get(lane, 0) + count
+        self._waiting[lane] = self._waiting.get(lane, 0) + self._line_up(lane.level, tasks)
+
+    def hold(self, holds: Callable[[WaitingTask[EnvelopeT, BundleT]], bool] | None) -> None:
+        """Hold back from now on what `holds` says, and let go of everything else; None holds nothing.
+
+        Looks at every task here: call it when the answer changes, not more often.
+        """
+        self._holds = holds
+        for level, queues in self._queues.items():
+            held = self._held[level]
+            if holds is None and not held:
+                continue
+            tasks = sorted(chain(held, *queues.values()), key=lambda task: task.received_ns)
+            queues.clear()
+            held.clear()
+            self._line_up(level, tasks)
 
     def take(self, credits: Mapping[str, int], limit: int) -> list[WaitingTask[EnvelopeT, BundleT]]:
         """Remove and return up to `limit` tasks, next first, at most `credits[model]` of each model."""
@@ -99,21 +118,83 @@ class Window(Generic[EnvelopeT, BundleT]):
                 del heads[level]
         return taken
 
+    def stuck(
+        self, lanes: Collection[Lane], unserved: Collection[str]
+    ) -> dict[Lane, list[WaitingTask[EnvelopeT, BundleT]]]:
+        """Find the tasks of these lanes that are held, or whose model is one of `unserved`; they stay here."""
+        found: dict[Lane, list[WaitingTask[EnvelopeT, BundleT]]] = {}
+        for level in {lane.level for lane in lanes}:
+            queues = self._queues[level]
+            for task in chain(self._held[level], *(queues[model] for model in unserved if model in queues)):
+                if task.lane in lanes:
+                    found.setdefault(task.lane, []).append(task)
+        return found
+
+    def withdraw(
+        self, tasks: Iterable[WaitingTask[EnvelopeT, BundleT]]
+    ) -> list[WaitingTask[EnvelopeT, BundleT]]:
+        """Remove tasks out of order, and return those that were still here."""
+        wanted: dict[Level, set[WaitingTask[EnvelopeT, BundleT]]] = {}
+        for task in tasks:
+            wanted.setdefault(task.lane.level, set()).add(task)
+        gone: list[WaitingTask[EnvelopeT, BundleT]] = []
+        for level, of_level in wanted.items():
+            queues = self._queues[level]
+            for queue in (self._held[level], *queues.values()):
+                here = [task for task in queue if task in of_level]
+                if here:
+                    gone += here
+                    left = [task for task in queue if task not in of_level]
+                    queue.clear()
+                    queue.extend(left)
+            for model in [model for model, queue in queues.items() if not queue]:
+                del queues[model]
+        for task in gone:
+            self._waiting[task.lane] -= 1
+        return gone
+
     def depths(self) -> dict[Level, int]:
         """Count what waits here, by level."""
-        return {level: sum(map(len, queues.values())) for level, queues in self._queues.items()}
+        return {
+            level: len(self._held[level]) + sum(map(len, queues.values()))
+            for level, queues in self._queues.items()
+        }
 
     def oldest_ms(self) -> dict[Level, int]:
         """Return the earliest creation time of a level's waiting tasks; levels without any are absent."""
-        return {
-            level: min(queue[0].create_time_ms for queue in queues.values())
+        heads = {
+            level: [queue[0].create_time_ms for queue in (*queues.values(), self._held[level]) if queue]
             for level, queues in self._queues.items()
-            if queues
         }
+        return {level: min(times) for level, times in heads.items() if times}
 
     def models(self) -> set[str]:
-        """Return the models that something waits for."""
+        """Return the models that something waits for which is not held back."""
         return {model for queues in self._queues.values() for model in queues}
+
+    def waiting_for(self, model: str) -> int:
+        """Count what waits for a model and is not held back."""
+        return sum(len(queues[model]) for queues in self._queues.values() if model in queues)
+
+    def _line_up(self, level: Level, tasks: Iterable[WaitingTask[EnvelopeT, BundleT]]) -> int:
+        """Put tasks into their queues, or with the held ones; returns how many."""
+        queues = self._queues[level]
+        idle = not queues
+        count = held = 0
+        holds = self._holds
+        for task in tasks:
+            if holds is not None and holds(task):
+                self._held[level].append(task)
+                held += 1
+                continue
+            queue = queues.get(task.model)
+            if queue is None:
+                queue = queues[task.model] = deque()
+            queue.append(task)
+            count += 1
+        if idle and count:
+            self._levels.arrive(level)
+        return count + held
 
     @staticmethod
     def _oldest_model(

@@ -5,6 +5,9 @@ Each class is one section: `[redis]` in the TOML file, `FOREBAY_REDIS_…` in th
 
 from dataclasses import dataclass
 
+from scheduler.adapters.retention import Retention
+from scheduler.errors import StartupRefused
+
 
 @dataclass(frozen=True, slots=True)
 class RedisSettings:
@@ -42,6 +45,35 @@ class QueueSettings:
     """Partitions of each queue's topic."""
     weights: tuple[str, ...] = ("critical=64", "high=16", "normal=4", "low=1")
     """Share of each level when all are busy, as `level=weight`."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetentionSettings:
+    """Section `retention`: how long what has ended is kept. The same everywhere."""
+
+    record_s: int = 86_400
+    """Seconds for which a record, its result and its token stream outlive the task's end."""
+    key_s: int = 86_400
+    """Seconds for which an idempotency key is remembered."""
+    dead_letter_s: int = 7 * 86_400
+    """Seconds for which a dead letter is kept."""
+    stream_chunks: int = 65_536
+    """Most chunks kept of one token stream, approximately."""
+    tenants: tuple[str, ...] = ()
+    """`tenant=seconds` where a tenant's records are kept for another time than `record_s`."""
+
+    def limits(self) -> Retention:
+        """Return what the adapters of the record store take. Raises StartupRefused for what cannot be meant."""
+        least = min(self.record_s, self.key_s, self.dead_letter_s, self.stream_chunks)
+        if least < 1:
+            raise StartupRefused("settings of section retention must be 1 or more")
+        tenants: dict[str, int] = {}
+        for pair in self.tenants:
+            tenant, _, seconds = pair.rpartition("=")
+            if not tenant or not seconds.isdecimal() or int(seconds) < 1:
+                raise StartupRefused(f"setting retention.tenants: {pair!r} is not tenant=seconds")
+            tenants[tenant] = int(seconds)
+        return Retention(self.record_s, self.key_s, self.stream_chunks, self.dead_letter_s, tenants)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from scheduler.errors import ForebayError
 
 DOMAIN: Final = "forebay"
 TASK_RESOURCE: Final = "forebay.tasks.v1.Task"
+SCHEDULE_RESOURCE: Final = "forebay.tasks.v1.Schedule"
 
 HTTP_OF_CODE: Final[Mapping[int, int]] = {
     code_pb2.OK: 200,
@@ -74,6 +75,20 @@ def _task_resource(error: errors.TaskNotFound | errors.KeyConflict) -> Message:
     return detail
 
 
+def _missing(error: errors.NotFound) -> Message:
+    detail: Message = error_details_pb2.ResourceInfo(
+        resource_type=error.kind, resource_name=error.name, description=str(error)
+    )
+    return detail
+
+
+def _schedule_resource(error: errors.ScheduleExists) -> Message:
+    detail: Message = error_details_pb2.ResourceInfo(
+        resource_type=SCHEDULE_RESOURCE, resource_name=error.name, description=str(error)
+    )
+    return detail
+
+
 def _precondition(subject: str) -> _Details:
     def make(error: ForebayError) -> Message:
         violation = error_details_pb2.PreconditionFailure.Violation(
@@ -90,8 +105,20 @@ _UNAVAILABLE: Final = Row(code_pb2.UNAVAILABLE, (_retry_info,))
 TABLE: Final[Mapping[type[ForebayError], Row]] = {
     ForebayError: Row(code_pb2.INTERNAL),
     errors.InvalidInput: Row(code_pb2.INVALID_ARGUMENT, (_bad_request,)),
+    errors.NotFound: Row(code_pb2.NOT_FOUND, (_missing,)),
     errors.TaskNotFound: Row(code_pb2.NOT_FOUND, (_task_resource,)),
-    errors.KeyConflict: Row(code_pb2.ALREADY_EXISTS, (_task_resource,)),
+    errors.DeadLetterNotFound: Row(code_pb2.NOT_FOUND, (_missing,)),
+    errors.ScheduleNotFound: Row(code_pb2.NOT_FOUND, (_missing,)),
+    errors.PauseNotFound: Row(code_pb2.NOT_FOUND, (_missing,)),
+    errors.KeyConflict: Row(
+        code_pb2.ALREADY_EXISTS,
+        (_task_resource,),
+        metadata=lambda e: {"differing": ", ".join(e.differing)} if e.differing else {},
+    ),
+    errors.ScheduleExists: Row(code_pb2.ALREADY_EXISTS, (_schedule_resource,)),
+    errors.TaskNotWaiting: Row(code_pb2.FAILED_PRECONDITION, (_precondition("task"),)),
+    errors.NotReplayable: Row(code_pb2.FAILED_PRECONDITION, (_precondition("dead letter"),)),
+    errors.TaskMoved: Row(code_pb2.ABORTED),
     errors.OutputGone: Row(
         code_pb2.OUT_OF_RANGE, metadata=lambda e: {"wanted": str(e.wanted), "first_kept": str(e.first_kept)}
     ),
@@ -102,10 +129,16 @@ TABLE: Final[Mapping[type[ForebayError], Row]] = {
     errors.ShuttingDown: _UNAVAILABLE,
     errors.TaskFailure: Row(code_pb2.UNKNOWN),
     errors.ModelFailed: Row(code_pb2.UNKNOWN),
+    errors.ModelOutOfMemory: Row(code_pb2.RESOURCE_EXHAUSTED),
     errors.RunnerLost: Row(code_pb2.ABORTED),
+    errors.RunnerCrashed: Row(code_pb2.ABORTED),
+    errors.RunnerOutOfMemory: Row(code_pb2.RESOURCE_EXHAUSTED),
     errors.TaskCancelled: Row(code_pb2.CANCELLED),
     errors.DeadlinePassed: Row(code_pb2.DEADLINE_EXCEEDED),
+    errors.ParentFailed: Row(code_pb2.FAILED_PRECONDITION, (_precondition("parent"),)),
+    errors.ParentOutputUnusable: Row(code_pb2.FAILED_PRECONDITION, (_precondition("parent"),)),
     errors.EnvelopeDamaged: Row(code_pb2.DATA_LOSS),
+    errors.MessageUnreadable: Row(code_pb2.DATA_LOSS),
     errors.ModelUnusable: Row(code_pb2.FAILED_PRECONDITION, (_precondition("model"),)),
     errors.RuntimeMissing: Row(code_pb2.FAILED_PRECONDITION, (_precondition("onnxruntime"),)),
     errors.ImportRefused: Row(code_pb2.FAILED_PRECONDITION, (_precondition("file"),)),

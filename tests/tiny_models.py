@@ -47,6 +47,21 @@ def save_countdown(path: Path) -> Path:
     )
 
 
+def save_picky(path: Path) -> Path:
+    """Write a model that looks places up in a list of four (INT64 [n] in, FP32 [n] out), and fails for a place that is
+    not there: an error of the model, not of its input's form.
+    """
+    return _save(
+        path,
+        [
+            helper.make_node("Constant", [], ["shelf"], value_floats=[0.0, 10.0, 20.0, 30.0]),
+            helper.make_node("Gather", ["shelf", "place"], ["found"]),
+        ],
+        [helper.make_tensor_value_info("place", TensorProto.INT64, ["n"])],
+        [helper.make_tensor_value_info("found", TensorProto.FLOAT, ["n"])],
+    )
+
+
 def _save(
     path: Path,
     nodes: list[onnx.NodeProto],

@@ -13,7 +13,7 @@ async def serve(stop: asyncio.Event) -> None:
     from inference.agent.app import Settings, build
     from inference.agent.settings import AgentSettings
     from observability import logs
-    from services.connections import RedisSettings, TelemetrySettings
+    from services.connections import RedisSettings, RetentionSettings, TelemetrySettings
     from services.settings import load
 
     telemetry = load(TelemetrySettings, section="telemetry", file=None, environ=os.environ)
@@ -21,6 +21,7 @@ async def serve(stop: asyncio.Event) -> None:
     settings = Settings(
         agent=load(AgentSettings, section="agent", file=None, environ=os.environ),
         redis=load(RedisSettings, section="redis", file=None, environ=os.environ),
+        retention=load(RetentionSettings, section="retention", file=None, environ=os.environ),
     )
     async with build(settings, os.environ) as agent:
         await agent.run(stop)

@@ -37,8 +37,8 @@ class RunnerProcess(Protocol):
 class Spawn(Protocol):
     """Starts a runner."""
 
-    async def __call__(self, model: str, path: Path, runner_id: str) -> RunnerProcess:
-        """Return the process once it is started. Raises OSError when it cannot be."""
+    async def __call__(self, model: str, path: Path, runner_id: str, journal: Path) -> RunnerProcess:
+        """Return the process once it is started; it keeps a journal in that file. Raises OSError when it cannot be."""
         ...
 
 
@@ -48,7 +48,7 @@ class PythonSpawn:
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = with_huge_pages(environ)
 
-    async def __call__(self, model: str, path: Path, runner_id: str) -> RunnerProcess:
+    async def __call__(self, model: str, path: Path, runner_id: str, journal: Path) -> RunnerProcess:
         """Start one runner. Its logs go where ours go."""
         return await asyncio.create_subprocess_exec(
             sys.executable,
@@ -62,6 +62,7 @@ class PythonSpawn:
                 "FOREBAY_RUNNER_MODEL": model,
                 "FOREBAY_RUNNER_PATH": str(path),
                 "FOREBAY_RUNNER_ID": runner_id,
+                "FOREBAY_RUNNER_JOURNAL": str(journal),
                 PARENT_VARIABLE: str(os.getpid()),
             },
         )

@@ -17,7 +17,8 @@ class AgentSettings:
     listen: str = "127.0.0.1:0"
     """host:port of its gRPC server, for health; port 0 takes a free one."""
     first_pause_s: float = ranged(0.5, minimum=0.01)
-    """Pause before a runner that died is started again, in seconds; doubles with each death."""
+    """Pause before a runner that died is started again, in seconds; doubles with each death, unless the runner died of
+    the tasks that it was executing."""
     longest_pause_s: float = ranged(30.0, minimum=0.01)
     """Longest pause between two starts, in seconds. A runner that was ready for so long starts anew at the first."""
     retry_unusable_s: float = ranged(60.0, minimum=0.01)

@@ -16,9 +16,10 @@ from inference.generate.config import read_config
 from inference.generate.prompting import Prompting
 from inference.generate.row import Row
 from inference.generate.session import DecoderSession
-from inference.providers import brief, open_session, session_options
+from inference.model_errors import failure_of
+from inference.providers import open_session, session_options
 from inference.settings import EngineSettings
-from scheduler.errors import InvalidInput, ModelFailed
+from scheduler.errors import InvalidInput
 
 PREFILL_TOKENS = 256
 """Prompt tokens of one run: longer pieces are no faster on a CPU, and neighbours wait for them."""
@@ -150,7 +151,7 @@ class GenerateEngine:
             self._generating += 1
             return [row.accept(logits)]
         except Exception as error:  # whatever the provider raises concerns this request only
-            return [Failed(row.key, ModelFailed(brief(error)))]
+            return [Failed(row.key, failure_of(error))]
 
     def _decode(self, count: int) -> list[Update]:
         rows = self._rows[:count]
@@ -158,13 +159,13 @@ class GenerateEngine:
             assert self._session is not None, "the engine is closed"
             logits = self._session.decode([row.generated[-1] for row in rows], [row.held for row in rows])
         except Exception as error:  # the run was everyone's
-            return [Failed(row.key, ModelFailed(brief(error))) for row in rows]
+            return [Failed(row.key, failure_of(error)) for row in rows]
         updates: list[Update] = []
         for row, row_logits in zip(rows, logits, strict=True):
             try:
                 updates.append(row.accept(row_logits))
             except Exception as error:
-                updates.append(Failed(row.key, ModelFailed(brief(error))))
+                updates.append(Failed(row.key, failure_of(error)))
         return updates
 
     def _remove(self, slot: int) -> None:

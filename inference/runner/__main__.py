@@ -1,17 +1,20 @@
 """`python -m inference.runner`: one runner process. Its agent starts it; all settings come from the environment."""
 
 import asyncio
+import logging
 import os
+import resource
 import sys
 from collections.abc import Mapping
 from typing import Final
 
-from inference.presence import EXIT_MODEL_UNUSABLE
+from inference.presence import EXIT_MODEL_UNUSABLE, EXIT_OUT_OF_MEMORY, EXIT_STUCK
 from inference.runner.app import Settings, build
+from inference.runner.engine_thread import EngineStuck
 from inference.runner.settings import RunnerSettings
 from inference.settings import EngineSettings
 from observability import logs
-from services.connections import QueueSettings, RedisSettings, TelemetrySettings
+from services.connections import QueueSettings, RedisSettings, RetentionSettings, TelemetrySettings
 from services.lifecycle import run_service
 from services.settings import load
 
@@ -26,22 +29,38 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         redis=load(RedisSettings, section="redis", file=None, environ=environ),
         queues=load(QueueSettings, section="queues", file=None, environ=environ),
         telemetry=load(TelemetrySettings, section="telemetry", file=None, environ=environ),
+        retention=load(RetentionSettings, section="retention", file=None, environ=environ),
     )
 
 
 def main() -> int:
-    """Run until SIGTERM or SIGINT; return the exit code."""
-    usable = True
+    """Run until SIGTERM or SIGINT; return the exit code, of which inference/presence.py tells."""
+    code = 0
 
     async def serve(stop: asyncio.Event) -> None:
-        nonlocal usable
+        nonlocal code
         settings = read_settings(os.environ)
         logs.configure(SERVICE, level=settings.telemetry.log_level)
-        async with build(settings) as runner:
-            usable = await runner.run(stop)
+        if settings.runner.memory_bytes:
+            _, most = resource.getrlimit(resource.RLIMIT_AS)
+            resource.setrlimit(resource.RLIMIT_AS, (settings.runner.memory_bytes, most))
+        try:
+            async with build(settings) as runner:
+                if not await runner.run(stop):
+                    code = EXIT_MODEL_UNUSABLE
+        except* EngineStuck:
+            # It is logged where it was found.
+            code = EXIT_STUCK
+        except* MemoryError:
+            code = EXIT_OUT_OF_MEMORY
+            raise
 
-    code = run_service(SERVICE, serve)
-    return code or (0 if usable else EXIT_MODEL_UNUSABLE)
+    ended = run_service(SERVICE, serve)
+    if code == EXIT_STUCK:
+        # The interpreter's own end would tear down what the engine's thread still runs in.
+        logging.shutdown()
+        os._exit(code)
+    return code or ended
 
 
 if __name__ == "__main__":

@@ -1,10 +1,13 @@
 """The order in which waiting tasks enter the engine: the last place where a level counts.
 
 Levels share by weight, as in the scheduler (scheduler/policies/levels.py); inside a level, first in first out.
+Suspects of a death enter with none but those of their own group: ordinary tasks and groups take turns, so that neither
+waits for ever.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, MutableMapping
+from typing import Any
 
 from inference.runner.held import Held
 from scheduler.policies.levels import WeightedLevels
@@ -17,25 +20,58 @@ class AdmissionQueue:
     def __init__(self, levels: WeightedLevels) -> None:
         self._levels = levels
         self._waiting: dict[Level, OrderedDict[str, Held]] = {}
-        """Only levels for which something waits."""
+        """Ordinary tasks; only levels for which something waits."""
+        self._groups: OrderedDict[str, OrderedDict[str, Held]] = OrderedDict()
+        """Suspects by the name of their group, the group that came first in front."""
+        self._turn = ""
+        """Whose tasks entered last: a group's name, or empty for ordinary ones."""
 
     def __len__(self) -> int:
-        return sum(map(len, self._waiting.values()))
+        return sum(map(len, self._waiting.values())) + sum(map(len, self._groups.values()))
 
     def __bool__(self) -> bool:
-        return bool(self._waiting)
+        return bool(self._waiting or self._groups)
 
     def add(self, tasks: Iterable[Held]) -> None:
-        """Let tasks wait behind those of their levels."""
+        """Let tasks wait behind those of their levels, or of their groups."""
         for task in tasks:
+            if task.isolation:
+                self._groups.setdefault(task.isolation, OrderedDict())[task.key] = task
+                continue
             queue = self._waiting.get(task.level)
             if queue is None:
                 queue = self._waiting[task.level] = OrderedDict()
                 self._levels.arrive(task.level)
             queue[task.key] = task
 
-    def take(self, room: int) -> list[Held]:
-        """Remove and return up to `room` tasks, next first."""
+    def take(self, room: int, *, occupied: bool = False) -> list[Held]:
+        """Remove and return up to `room` tasks, next first; `occupied` when what entered before is still inside.
+
+        Returns nothing while a group waits for the others to leave.
+        """
+        if occupied:
+            if self._turn:
+                return self._of_group(self._turn, room)
+            return [] if self._groups else self._ordinary(room)
+        if self._groups and not (self._turn and self._waiting):
+            self._turn = next(iter(self._groups))
+            return self._of_group(self._turn, room)
+        self._turn = ""
+        return self._ordinary(room)
+
+    def remove(self, key: str) -> bool:
+        """Forget a task; False when it does not wait here."""
+        return _remove(self._waiting, key) or (bool(self._groups) and _remove(self._groups, key))
+
+    def clear(self) -> list[Held]:
+        """Remove and return everything that waits."""
+        queues = (*self._waiting.values(), *self._groups.values())
+        tasks = [task for queue in queues for task in queue.values()]
+        self._waiting.clear()
+        self._groups.clear()
+        return tasks
+
+    def _ordinary(self, room: int) -> list[Held]:
         waiting = self._waiting
         taken: list[Held] = []
         while waiting and len(taken) < room:
@@ -51,17 +87,20 @@ class AdmissionQueue:
                 del waiting[level]
         return taken
 
-    def remove(self, key: str) -> bool:
-        """Forget a task; False when it does not wait here."""
-        for level, queue in self._waiting.items():
-            if queue.pop(key, None) is not None:
-                if not queue:
-                    del self._waiting[level]
-                return True
-        return False
+    def _of_group(self, group: str, room: int) -> list[Held]:
+        queue = self._groups.get(group)
+        if queue is None:
+            return []
+        taken = [queue.popitem(last=False)[1] for _ in range(min(room, len(queue)))]
+        if not queue:
+            del self._groups[group]
+        return taken
 
-    def clear(self) -> list[Held]:
-        """Remove and return everything that waits."""
-        tasks = [task for queue in self._waiting.values() for task in queue.values()]
-        self._waiting.clear()
-        return tasks
+
+def _remove(queues: MutableMapping[Any, OrderedDict[str, Held]], key: str) -> bool:
+    for name, queue in queues.items():
+        if queue.pop(key, None) is not None:
+            if not queue:
+                del queues[name]
+            return True
+    return False

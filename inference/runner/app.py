@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from inference.loading import load_engine
 from inference.runner.runner import Runner, Stores
@@ -15,7 +15,7 @@ from scheduler.adapters.clock import SystemClock
 from scheduler.adapters.redis import RedisLeases, RedisMembership, RedisOutcomes, connect
 from scheduler.errors import StartupRefused
 from scheduler.policies.levels import WeightedLevels, parse_weights
-from services.connections import QueueSettings, RedisSettings, TelemetrySettings
+from services.connections import QueueSettings, RedisSettings, RetentionSettings, TelemetrySettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,7 @@ class Settings:
     redis: RedisSettings
     queues: QueueSettings
     telemetry: TelemetrySettings
+    retention: RetentionSettings = field(default_factory=RetentionSettings)
 
 
 @asynccontextmanager
@@ -39,6 +40,7 @@ async def build(settings: Settings) -> AsyncIterator[Runner]:
         levels = WeightedLevels(parse_weights(settings.queues.weights))
     except ValueError as error:
         raise StartupRefused(f"FOREBAY_QUEUES_WEIGHTS: {error}")
+    retention = settings.retention.limits()
     async with AsyncExitStack() as stack:
         end_tracing = tracing.configure(
             names.SERVICE_RUNNER,
@@ -56,7 +58,7 @@ async def build(settings: Settings) -> AsyncIterator[Runner]:
             )
         yield Runner(
             settings.runner,
-            Stores(RedisLeases(client), RedisOutcomes(client), RedisMembership(client)),
+            Stores(RedisLeases(client, retention), RedisOutcomes(client, retention), RedisMembership(client)),
             SystemClock(),
             levels,
             RunnerMetrics(registry, settings.runner.model),

@@ -16,14 +16,21 @@ from queue import Empty, SimpleQueue
 from typing import Final, Protocol, TypeVar
 
 from inference.engine import Chunk, Engine, Failed, Interruptible, Update
+from inference.journal import JournalWriter
 from inference.runner.admission import AdmissionQueue
+from inference.runner.commands import Admit, Cancel, Command, HandBack, Stop
 from inference.runner.held import Held
+from inference.runner.inside import Inside
 from scheduler.errors import DeadlinePassed
 
 T = TypeVar("T")
 
 SECOND_INTERRUPT_S: Final = 0.05
 """After this a cancelled request is interrupted once more: the first time may have come just before its run began."""
+
+
+class EngineStuck(Exception):
+    """A task that was to be stopped did not leave the engine in time: nothing but the end of the process stops it."""
 
 
 class EngineEvents(Protocol):
@@ -43,26 +50,6 @@ class _Returned:
     keys: list[str]
 
 
-@dataclass(frozen=True, slots=True)
-class _Admit:
-    tasks: Sequence[Held]
-
-
-@dataclass(frozen=True, slots=True)
-class _Cancel:
-    keys: Sequence[str]
-
-
-@dataclass(frozen=True, slots=True)
-class _HandBack:
-    pass
-
-
-@dataclass(frozen=True, slots=True)
-class _Stop:
-    pass
-
-
 class EngineThread:
     """Runs one engine on one thread. All methods are for the event loop that made it.
 
@@ -76,9 +63,12 @@ class EngineThread:
         events: Callable[[], EngineEvents],
         flush_s: float,
         stepped: Callable[[int], None],
+        *,
+        hard_kill_after_s: float = 10.0,
+        journal: JournalWriter | None = None,
     ) -> None:
         """`events` is asked for on the loop, once there is something to tell; `stepped` hears, on the thread, how
-        many requests got something from a step.
+        many requests got something from a step. A cancelled request may stay inside a step for `hard_kill_after_s`.
         """
         self._open_engine = open_engine
         self._queue = queue
@@ -86,10 +76,15 @@ class EngineThread:
         self._flush_s = flush_s
         self._stepped = stepped
         self._loop = asyncio.get_running_loop()
-        self._inbox: SimpleQueue[_Admit | _Cancel | _HandBack | _Stop] = SimpleQueue()
+        self._inbox: SimpleQueue[Command] = SimpleQueue()
         self._outbox: deque[Update | _Returned] = deque()
         """Appended to by the thread, emptied by the loop: both ends of a deque are atomic."""
         self._wake_pending = False
+        self._hard_kill_after_s = hard_kill_after_s
+        self._cancels = 0
+        self._obeyed = 0
+        """Number of the latest cancel that the thread has carried out."""
+        self._inside = Inside(journal)
         self._started: set[str] = set()
         self._flushed_s = 0.0
         self._interruptible: Interruptible | None = None
@@ -105,18 +100,23 @@ class EngineThread:
     async def ended(self) -> None:
         """Return when the thread has ended: after `stop`, or when the engine could not be opened.
 
-        Raises what the engine raised outside of one request: it is not to be trusted any more. Cancelling it
-        leaves the thread alone, which ends with the process at the latest.
+        Raises what the engine raised outside of one request, for it is not to be trusted any more, and EngineStuck.
+        Cancelling it leaves the thread alone, which ends with the process at the latest.
         """
         await asyncio.shield(self._ended)
 
     def admit(self, tasks: Sequence[Held]) -> None:
         """Let tasks wait for the engine and run."""
-        self._inbox.put(_Admit(tasks))
+        self._inbox.put(Admit(tasks))
 
     def cancel(self, keys: Sequence[str]) -> None:
-        """Forget tasks, waiting or running; updates that are on their way may still come."""
-        self._inbox.put(_Cancel(keys))
+        """Forget tasks, waiting or running; updates that are on their way may still come.
+
+        One that runs on regardless makes `ended` raise EngineStuck.
+        """
+        self._cancels += 1
+        self._inbox.put(Cancel(keys, self._cancels))
+        self._loop.call_later(self._hard_kill_after_s, self._look_after, self._cancels, keys)
         # The thread reads its inbox between steps only, and one run of a tensor model may last for hours.
         if self._interruptible is not None:
             self._interrupt(keys)
@@ -124,11 +124,11 @@ class EngineThread:
 
     def hand_back(self) -> None:
         """Give back everything that waits, through `EngineEvents.returned`."""
-        self._inbox.put(_HandBack())
+        self._inbox.put(HandBack())
 
     def stop(self) -> None:
         """Forget everything, close the engine and end the thread."""
-        self._inbox.put(_Stop())
+        self._inbox.put(Stop())
 
     # On the thread.
 
@@ -141,6 +141,7 @@ class EngineThread:
             self._tell(self._ended, None)
             return
         self._interruptible = engine if isinstance(engine, Interruptible) else None
+        self._inside.watch(engine)
         self._tell(self.opened, engine)
         try:
             self._serve(engine)
@@ -152,10 +153,12 @@ class EngineThread:
 
     def _serve(self, engine: Engine) -> None:
         while self._obey(engine):
-            room = engine.capacity - engine.active
+            active = engine.active
+            room = engine.capacity - active
             if room > 0 and self._queue:
-                self._fill(engine, room)
+                self._fill(engine, self._queue.take(room, occupied=active > 0))
             if engine.active:
+                self._inside.step()
                 updates = engine.step()
                 if updates:
                     self._stepped(len(updates))
@@ -164,29 +167,36 @@ class EngineThread:
     def _obey(self, engine: Engine) -> bool:
         """Carry out what the inbox says; waits for it when there is nothing else to do. False to stop."""
         try:
-            command = self._inbox.get(block=not engine.active and not self._queue)
+            idle = not engine.active and not self._queue
+            if idle:
+                self._inside.rest()
+            command = self._inbox.get(block=idle)
             while True:
                 match command:
-                    case _Admit(tasks):
+                    case Admit(tasks):
                         self._queue.add(tasks)
-                    case _Cancel(keys):
+                    case Cancel(keys, order):
                         for key in keys:
                             if not self._queue.remove(key):
                                 engine.cancel(key)
                                 self._started.discard(key)
-                    case _HandBack():
+                                self._inside.leave(key)
+                        self._obeyed = order
+                    case HandBack():
                         self._outbox.append(_Returned([task.key for task in self._queue.clear()]))
                         self._wake()
-                    case _Stop():
+                    case Stop():
                         return False
                 command = self._inbox.get_nowait()
         except Empty:
             return True
 
-    def _fill(self, engine: Engine, room: int) -> None:
+    def _fill(self, engine: Engine, tasks: Sequence[Held]) -> None:
         refused: list[Update] = []
         now = time.monotonic()
-        for task in self._queue.take(room):
+        if tasks:
+            self._inside.enter([task.key for task in tasks])
+        for task in tasks:
             request, task.request = task.request, None
             if task.overdue(now):
                 refused.append(
@@ -205,10 +215,11 @@ class EngineThread:
     def _send(self, updates: Sequence[Update]) -> None:
         """Queue updates for the loop, and wake it unless they are ordinary text inside the flush window."""
         urgent = False
-        started = self._started
+        started, inside = self._started, self._inside
         for update in updates:
             if type(update) is not Chunk:
                 started.discard(update.key)
+                inside.leave(update.key)
                 urgent = True
             elif update.key not in started:
                 started.add(update.key)
@@ -241,7 +252,7 @@ class EngineThread:
             self._loop.call_soon_threadsafe(callback)
         except RuntimeError:
             # The loop is closed: nobody listens any more.
-            self._inbox.put(_Stop())
+            self._inbox.put(Stop())
 
     # On the loop.
 
@@ -249,6 +260,17 @@ class EngineThread:
         if self._interruptible is not None:
             for key in keys:
                 self._interruptible.interrupt(key)
+
+    def _look_after(self, order: int, keys: Sequence[str]) -> None:
+        """See whether a cancel was obeyed; give the engine up when one of its requests is what holds it up."""
+        if self._obeyed >= order or self._ended.done():
+            return
+        # Other engines run all that is inside them in each step.
+        runs = self._interruptible.runs if self._interruptible is not None else self._inside.__contains__
+        if any(map(runs, keys)):
+            self._ended.set_exception(
+                EngineStuck(f"cancelled {self._hard_kill_after_s:g} s ago, still running")
+            )
 
     def _drain(self) -> None:
         # Cleared before reading: what is appended from now on asks for another wake-up.

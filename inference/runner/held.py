@@ -2,10 +2,14 @@
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Protocol
+from typing import Final, Protocol
 
 from inference.engine import Request
+from scheduler.policies.failures import Backoff
 from scheduler.states import Level
+
+DEFAULT_BACKOFF: Final = Backoff()
+"""The rests of a task that names none."""
 
 
 class Fate(IntEnum):
@@ -52,6 +56,11 @@ class Held:
     """Sequence number of the latest chunk of this attempt that the store has; 0 before."""
     deadline_ms: int = 0
     """By the record store's clock; 0 for none."""
+    max_attempts: int = 1
+    backoff: Backoff = DEFAULT_BACKOFF
+    """How long the task rests after a failure that another attempt may mend."""
+    isolation: str = ""
+    """The group of suspects that it belongs to; empty for none."""
     ending: bool = False
     """Whether its ending is being written: nothing else may settle it then."""
 

@@ -7,6 +7,7 @@ nothing waits when there is none. A task's text is always written before its end
 
 import asyncio
 import logging
+import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -41,6 +42,13 @@ class Outcome:
     generated: GenerateOutput | None = None
     """What a generation brought; None for tensors and failures."""
 
+    @property
+    def retried(self) -> bool:
+        """Whether another attempt follows for certain. The last one may be followed by another too, when the record
+        knows of attempts that are not charged.
+        """
+        return self.ending.retry_in_ms >= 0 and self.held.attempt < self.held.max_attempts
+
 
 class OutcomeListener(Protocol):
     """Hears what became of writes."""
@@ -58,13 +66,21 @@ class OutcomeWriter:
     """Collects outputs and endings, and writes them while `run` runs. Credits bound what it collects."""
 
     def __init__(
-        self, store: OutcomeStore, clock: Clock, listener: OutcomeListener, *, streams: bool = False
+        self,
+        store: OutcomeStore,
+        clock: Clock,
+        listener: OutcomeListener,
+        *,
+        streams: bool = False,
+        draw: Callable[[], float] = random.random,
     ) -> None:
+        """`draw` gives numbers in [0, 1), which spread the rests between attempts."""
         self._store = store
         self._clock = clock
         self._listener = listener
         self._streams = streams
         """Whether the model writes streams, which failures must close."""
+        self._draw = draw
         self._pending: dict[Held, PendingText] = {}
         self._outcomes: list[Outcome] = []
         self._ready = asyncio.Event()
@@ -93,7 +109,7 @@ class OutcomeWriter:
     def failed(self, held: Held, failed: Failed, now_s: float) -> None:
         """Take the error with which a task ended."""
         pending = self._pending.pop(held, None)
-        ending = results.failure(held, failed.error, pending, streams=self._streams)
+        ending = results.failure(held, failed.error, pending, streams=self._streams, draw=self._draw())
         self._end(Outcome(held, ending, now_s))
 
     def forget(self, held: Held) -> None:

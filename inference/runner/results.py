@@ -9,8 +9,10 @@ from forebay.tasks.v1.task_pb2 import TASK_STATE_SUCCEEDED
 from forebay.tasks.v1.task_service_pb2 import StreamOutputResponse
 from inference.convert import FINISH_REASONS, result_of
 from inference.engine import Done, GenerateOutput
+from inference.model_errors import wants_memory
 from inference.runner.held import Held
-from scheduler.errors import DeadlinePassed, ForebayError, ModelFailed
+from scheduler.errors import DeadlinePassed, ForebayError, ModelFailed, ModelOutOfMemory
+from scheduler.policies.failures import FailureClass, failure_class
 from scheduler.ports.records import Ending, OutputChunk
 from scheduler.states import TaskState
 from services.status import to_status
@@ -61,10 +63,13 @@ def success(held: Held, done: Done, pending: PendingText | None, now_s: float) -
     )
 
 
-def failure(held: Held, error: Exception, pending: PendingText | None, *, streams: bool) -> Ending:
-    """Make the ending of a task that went wrong, or was never begun because its deadline passed.
+def failure(
+    held: Held, error: Exception, pending: PendingText | None, *, streams: bool, draw: float = 0.0
+) -> Ending:
+    """Make the ending of an attempt that went wrong, or was never begun because its deadline passed.
 
-    `streams` when its model writes a stream that must be closed.
+    `streams` when its model writes a stream, which is closed if the task ends with this attempt. `draw` in [0, 1)
+    spreads the rest before the next one.
     """
     shown = shown_error(error)
     status = to_status(shown)
@@ -83,14 +88,17 @@ def failure(held: Held, error: Exception, pending: PendingText | None, *, stream
         error=status.SerializeToString(),
         reason=shown.reason,
         last_output=last_output,
+        retry_in_ms=_retry_in_ms(held, shown, draw) if state is TaskState.FAILED else -1,
     )
 
 
 def shown_error(error: Exception) -> ForebayError:
     """Return an error that clients may see: the text of any but our own could hold a part of the input."""
-    return (
-        error if isinstance(error, ForebayError) else ModelFailed("the model raised an error on this input")
-    )
+    if isinstance(error, ForebayError):
+        return error
+    if wants_memory(error):
+        return ModelOutOfMemory("there is not enough memory to run the model on this input")
+    return ModelFailed("the model raised an error on this input")
 
 
 def time_to_first_token_s(held: Held, output: GenerateOutput) -> float:
@@ -102,6 +110,17 @@ def _next_chunk(held: Held, pending: PendingText) -> StreamOutputResponse:
     restarted = not held.streamed and held.attempt > 1
     held.streamed = True
     return StreamOutputResponse(text="".join(pending.texts), token_ids=pending.token_ids, restarted=restarted)
+
+
+def _retry_in_ms(held: Held, error: ForebayError, draw: float) -> int:
+    """Return how long the task rests, at least as long as the error asks for; -1 for an error that comes again.
+
+    The number of the attempt stands for that of failures: which of them are charged is known to the record alone.
+    """
+    if failure_class(error.reason) is not FailureClass.RETRYABLE:
+        return -1
+    hint_s: float = getattr(error, "retry_after_s", 0.0)
+    return held.backoff.rest_ms(held.attempt, draw, int(hint_s * 1000))
 
 
 def _set(duration: Duration, seconds: float) -> None:

@@ -6,17 +6,19 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 from forebay.dispatch.v1.dispatch_service_pb2 import Hello
 from forebay.models.v1 import model_service_pb2 as models
 from forebay.runner.v1.runner_service_pb2_grpc import add_RunnerServiceServicer_to_server
 from inference.engine import Engine, EngineKind
+from inference.journal import JournalWriter
 from inference.runner.admission import AdmissionQueue
 from inference.runner.announcing import Announcer
 from inference.runner.attachment import Attachment
 from inference.runner.credit import CreditPool
-from inference.runner.engine_thread import EngineThread
+from inference.runner.engine_thread import EngineStuck, EngineThread
 from inference.runner.leases import LeaseKeeper
 from inference.runner.schedulers import Schedulers
 from inference.runner.settings import RunnerSettings
@@ -75,12 +77,15 @@ class Runner:
         self._identity = new_runner(settings.id, settings.model, settings.pool)
         self._board = StatusBoard(self._identity, self._held)
         self._announcer = Announcer(self._board, stores.membership)
+        self._journal = _open_journal(settings.journal)
         self._thread = EngineThread(
             self._load,
             AdmissionQueue(levels),
             lambda: self._workload,
             settings.output_flush_ms / 1000,
             partial(metrics.batch, names.HOP_EXECUTE),
+            hard_kill_after_s=settings.hard_kill_after_s,
+            journal=self._journal,
         )
         self._capacity = 0
         self._workload: Workload
@@ -89,7 +94,8 @@ class Runner:
         """Work until `stop`, then drain: what runs gets the grace period, the rest is handed back.
 
         Returns False when the model cannot be loaded: that is logged then, and the directory shows it for a while.
-        Raises what ends the engine. Cancelling it ends everything at once; leases run out then.
+        Raises what ends the engine, in a group: after EngineStuck everything is handed back, and the process must end
+        without waiting for its threads. Cancelling it ends everything at once; leases run out then.
         """
         service = Service(
             "forebay.runner.v1.RunnerService",
@@ -141,7 +147,9 @@ class Runner:
         telemetry = Telemetry(
             self._metrics, model=settings.model, provider=card.provider, runner=self._identity.id
         )
-        workload = self._workload = Workload(card, self._thread, stores.outcomes, clock, telemetry)
+        workload = self._workload = Workload(
+            card, self._thread, stores.outcomes, clock, telemetry, self._journal
+        )
         keeper = LeaseKeeper(stores.leases, clock, workload)
         ahead = TENSOR_CREDITS if card.kind is EngineKind.TENSOR else GENERATIONS_AHEAD * engine.capacity
         credit = CreditPool(settings.credits or ahead)
@@ -155,7 +163,12 @@ class Runner:
             # The group ends the runner when the engine does.
             sides = [
                 group.create_task(side)
-                for side in (self._thread.ended(), workload.outcomes.run(), keeper.run(), schedulers.run())
+                for side in (
+                    self._engine_ends(credit, schedulers),
+                    workload.outcomes.run(),
+                    keeper.run(),
+                    schedulers.run(),
+                )
             ]
             self._board.ready(card, engine.capacity)
             server.set_serving(True)
@@ -175,6 +188,21 @@ class Runner:
             for side in sides:
                 side.cancel()
 
+    async def _engine_ends(self, credit: CreditPool, schedulers: Schedulers) -> None:
+        """Wait for the engine's end. Before EngineStuck goes on, whatever else is held is handed back."""
+        try:
+            await self._thread.ended()
+        except EngineStuck as error:
+            _log.error("engine stuck, the runner ends", extra={"cause": str(error)})
+            credit.close()
+            workload = self._workload
+            workload.abandon()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LAST_WORDS_S):
+                    await workload.emptied()
+            await schedulers.finish(LAST_WORDS_S)
+            raise
+
     def _load(self) -> Engine:
         """Load and warm the model, on the engine thread."""
         tell = self._thread.on_loop
@@ -192,3 +220,14 @@ class Runner:
         with contextlib.suppress(RecordsUnavailable, TimeoutError):
             async with asyncio.timeout(LAST_WORDS_S):
                 await tell()
+
+
+def _open_journal(path: Path | None) -> JournalWriter | None:
+    """Make the journal. A runner can do without one: after its death leases run out."""
+    if path is None:
+        return None
+    try:
+        return JournalWriter(path)
+    except OSError as error:
+        _log.warning("no journal is kept", extra={"path": str(path), "cause": error.strerror})
+        return None

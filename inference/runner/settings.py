@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from services.settings import ranged
+
 
 @dataclass(frozen=True, slots=True)
 class RunnerSettings:
@@ -26,3 +28,11 @@ class RunnerSettings:
     """Longest time that generated text waits for more of it before it is written, in milliseconds."""
     grace_s: float = 10.0
     """How long running work may take to end after SIGTERM, in seconds."""
+    hard_kill_after_s: float = ranged(10.0, minimum=0.01)
+    """How long a task that was cancelled, or whose deadline passed, may still occupy the engine, in seconds: then the
+    runner hands back what else it holds and ends itself. Default 10."""
+    memory_bytes: int = ranged(0, minimum=0)
+    """Most address space of the process (RLIMIT_AS), so that a model that wants more gets an error instead of being
+    killed. Default 0: no limit."""
+    journal: Path | None = None
+    """File in which it notes what it holds and executes; its agent names one. Default: none is written."""

@@ -47,6 +47,8 @@ class Telemetry:
             held = outcome.held
             seconds = outcome.ended_s - held.received_s
             executed.append(seconds)
+            if outcome.retried:
+                continue
             ends[outcome.ending.state, held.level] += 1
             whole[held.level].append(seconds + max(0, held.lease_time_ms - held.create_time_ms) / 1000)
             if (generated := outcome.generated) is not None:

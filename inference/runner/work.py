@@ -6,12 +6,13 @@ from typing import Final
 from google.protobuf.message import DecodeError
 
 from forebay.dispatch.v1.dispatch_service_pb2 import Assignment
-from forebay.tasks.v1.task_pb2 import TaskSpec
+from forebay.tasks.v1.task_pb2 import RetryPolicy, TaskSpec
 from inference.convert import request_of
 from inference.engine import EngineKind, GenerateRequest, ModelCard
-from inference.runner.held import Held, Source
+from inference.runner.held import DEFAULT_BACKOFF, Held, Source
 from observability import names
 from scheduler.errors import EnvelopeDamaged, InvalidInput
+from scheduler.policies.failures import Backoff
 from scheduler.states import Level
 
 _LEVELS: Final[dict[int, Level]] = {level.value: level for level in Level}
@@ -32,6 +33,8 @@ def hold(assignment: Assignment, source: Source, received_s: float) -> Held:
         assignment.traceparent,
         received_s,
         deadline_ms=envelope.deadline_ms,
+        max_attempts=envelope.max_attempts,
+        isolation=assignment.isolation,
     )
 
 
@@ -47,6 +50,8 @@ def prepare(held: Held, assignment: Assignment, card: ModelCard) -> None:
         spec = TaskSpec.FromString(envelope.spec)
     except DecodeError:
         raise EnvelopeDamaged("the task's specification cannot be parsed")
+    if spec.HasField("retry"):
+        held.backoff = _backoff_of(spec.retry)
     request = request_of(spec)
     generates = isinstance(request, GenerateRequest)
     if generates != (card.kind is EngineKind.GENERATE):
@@ -55,3 +60,13 @@ def prepare(held: Held, assignment: Assignment, card: ModelCard) -> None:
     if isinstance(request, GenerateRequest):
         held.operation = names.GEN_AI_CHAT if request.messages else names.GEN_AI_TEXT_COMPLETION
     held.request = request
+
+
+def _backoff_of(policy: RetryPolicy) -> Backoff:
+    """Read the rests of a policy; what it leaves out has the contract's default."""
+    default = DEFAULT_BACKOFF
+    return Backoff(
+        policy.initial_backoff.ToMilliseconds() if policy.HasField("initial_backoff") else default.initial_ms,
+        policy.max_backoff.ToMilliseconds() if policy.HasField("max_backoff") else default.longest_ms,
+        policy.multiplier or default.multiplier,
+    )

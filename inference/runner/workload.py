@@ -12,6 +12,7 @@ from typing import Protocol
 
 from forebay.dispatch.v1.dispatch_service_pb2 import Assignment
 from inference.engine import Chunk, Done, EngineKind, Failed, ModelCard, Update
+from inference.journal import JournalWriter
 from inference.runner import work
 from inference.runner.held import Fate, Held, Source
 from inference.runner.outcomes import Outcome, OutcomeWriter
@@ -44,11 +45,18 @@ class Workload:
     """The tasks of one runner. The event loop owns it; every method takes a batch."""
 
     def __init__(
-        self, card: ModelCard, executor: Executor, store: OutcomeStore, clock: Clock, telemetry: Telemetry
+        self,
+        card: ModelCard,
+        executor: Executor,
+        store: OutcomeStore,
+        clock: Clock,
+        telemetry: Telemetry,
+        journal: JournalWriter | None = None,
     ) -> None:
         self._card = card
         self._executor = executor
         self._telemetry = telemetry
+        self._journal = journal
         self._tasks: dict[str, Held] = {}
         self._draining = False
         self._empty = asyncio.Event()
@@ -68,6 +76,7 @@ class Workload:
         """Take leased tasks. One that cannot be executed gets its failure written; none is ever dropped."""
         now_s = time.monotonic()
         admitted: list[Held] = []
+        taken: list[tuple[Held, Assignment]] = []
         for assignment in assignments:
             held = work.hold(assignment, source, now_s)
             if self._draining:
@@ -77,6 +86,11 @@ class Workload:
                 # The same attempt twice: it runs already, and is settled once.
                 continue
             self._tasks[held.key] = held
+            taken.append((held, assignment))
+        if taken and self._journal is not None:
+            # Before anything looks into them: reading a task may be what ends the process.
+            self._journal.took([held for held, _ in taken], self._tasks.values)
+        for held, assignment in taken:
             try:
                 work.prepare(held, assignment, self._card)
             except ForebayError as error:
@@ -133,26 +147,23 @@ class Workload:
     def finished(self, outcomes: Sequence[Outcome], written: Sequence[Written], write_s: float) -> None:
         """Settle tasks whose endings the store has answered."""
         tasks = self._tasks
-        refused = 0
         for outcome, verdict in zip(outcomes, written, strict=True):
             held = outcome.held
             del tasks[held.key]
             fate = Fate.TERMINAL
             if verdict is Written.FENCED:
                 fate = Fate.FENCED
-                refused += 1
+                _log.info("outcome refused", extra=_lost(held, "it ended or belongs to another attempt"))
             held.source.settle(held.id, held.attempt, fate)
-        if refused:
-            _log.info("outcomes refused by the fence", extra={"tasks": refused})
         if not tasks:
             self._empty.set()
         self._telemetry.finished(outcomes, written, write_s)
 
     def fenced(self, tasks: Sequence[Held]) -> None:
         """Stop tasks that belong to somebody else, or to nobody any more."""
-        lost = [held for held in tasks if held.key in self._tasks]
-        if lost:
-            _log.info("leases lost", extra={"tasks": len(lost), "task_id": lost[0].id})
+        lost = [held for held in tasks if held.key in self._tasks and not held.ending]
+        for held in lost:
+            _log.info("lease lost", extra=_lost(held, "it ended, or its lease ran out"))
         self._drop(lost, Fate.FENCED)
 
     def _fail(self, held: Held, failed: Failed, now_s: float) -> None:
@@ -185,3 +196,12 @@ class Workload:
             held.source.settle(held.id, held.attempt, fate)
         if not self._tasks:
             self._empty.set()
+
+
+def _lost(held: Held, cause: str) -> dict[str, object]:
+    return {
+        "task_id": held.id,
+        "attempt": held.attempt,
+        "cause": cause,
+        "trace_id": trace_id_of(held.traceparent),
+    }

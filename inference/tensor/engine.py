@@ -22,7 +22,8 @@ from inference.engine import (
     TensorRequest,
     Update,
 )
-from inference.providers import PROVIDERS, Opened, brief, open_session, runtime
+from inference.model_errors import failure_of
+from inference.providers import PROVIDERS, Opened, open_session, runtime
 from inference.settings import EngineSettings
 from inference.tensor.batching import Item, Layout, can_share, join, layout_of, next_batch, split
 from inference.tensor.datatypes import BY_ONNX
@@ -30,7 +31,7 @@ from inference.tensor.pace import Pace
 from inference.tensor.text import to_bytes, to_text
 from inference.tensor.trial import Filling, made_up, rows_are_independent, runnable
 from inference.tensor.validation import faults_of
-from scheduler.errors import InvalidInput, ModelFailed, ModelUnusable
+from scheduler.errors import InvalidInput, ModelUnusable
 
 MAX_LAYOUTS = 4096
 """Combinations of shapes that are remembered; when there are more, all are forgotten."""
@@ -39,7 +40,7 @@ Shapes = tuple[tuple[str, Any, tuple[int, ...]], ...]
 
 
 class TensorEngine:
-    """One ONNX model behind the Engine protocol. `interrupt` alone may be called from any thread."""
+    """One ONNX model behind the Engine protocol. `runs` and `interrupt` may be called from any thread."""
 
     def __init__(self, opened: Opened, card: ModelCard, pace: Pace) -> None:
         self._card = card
@@ -58,6 +59,7 @@ class TensorEngine:
         self._again: deque[list[Item]] = deque()
         self._running: tuple[Sequence[Item], Any] | None = None
         self._interrupted: set[str] = set()
+        self._tell: Callable[[Sequence[str]], None] | None = None
         self._filling: Filling | None = None
 
     @classmethod
@@ -126,6 +128,15 @@ class TensorEngine:
             rest = ([item for item in batch if item.key != key] for batch in self._again)
             self._again = deque(batch for batch in rest if batch)
 
+    def tell_runs(self, tell: Callable[[Sequence[str]], None]) -> None:
+        """Have the keys of each batch told before it is run, on the thread that steps."""
+        self._tell = tell
+
+    def runs(self, key: str) -> bool:
+        """Tell, on any thread, whether a request runs now."""
+        running = self._running
+        return running is not None and any(item.key == key for item in running[0])
+
     def interrupt(self, key: str) -> None:
         """Cancel a request that is running, from any thread; its neighbours run again without it.
 
@@ -146,6 +157,9 @@ class TensorEngine:
                 del self._waiting[item.key]
         if not batch:
             return []
+        if self._tell is not None:
+            # Before the arrays are joined: that too takes memory, for which the process may be killed.
+            self._tell([item.key for item in batch])
         started_s = time.perf_counter()
         try:
             outputs = self._run(join(batch, self._inputs), batch)
@@ -219,7 +233,7 @@ class TensorEngine:
                 self._again.appendleft(rest)
             return []
         if len(batch) == 1:
-            return [Failed(batch[0].key, ModelFailed(brief(error)))]
+            return [Failed(batch[0].key, failure_of(error))]
         middle = len(batch) // 2
         self._again.extendleft((batch[middle:], batch[:middle]))
         return []

@@ -31,5 +31,13 @@ class EventFeed(Protocol):
         ...
 
     def cancellations(self) -> AsyncIterator[list[str]]:
-        """Yield batches of ids that were cancelled while RUNNING, from now on; the first item is an empty list."""
+        """Yield batches of ids that were cancelled or expired while RUNNING, from now on; the first item is an empty
+        list.
+        """
+        ...
+
+    def wakes(self) -> AsyncIterator[list[int]]:
+        """Yield partitions in which a task ended that others depend on, from now on: its follow-ups should not wait
+        for the next sweep. The first item is an empty list; a later one says that some may have been missed.
+        """
         ...

@@ -5,9 +5,9 @@ it is acknowledged, across the death of either side; it may be delivered more th
 kept between first deliveries only. Who consumes a lane is the log's decision (a Failover subscription).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from scheduler.lanes import Lane
 
@@ -20,6 +20,9 @@ class Delivery:
     payload: bytes
     properties: Mapping[str, str]
     token: object
+    publish_time_ms: int = 0
+    """When it was put on the log, milliseconds since the Unix epoch by its publisher's clock: the same at every
+    delivery. 0 when not known."""
 
 
 class LogPublisher(Protocol):
@@ -35,6 +38,16 @@ class LogPublisher(Protocol):
 
     async def set_aside(self, lane: Lane, payload: bytes, fault: str) -> None:
         """Keep a payload that cannot be read, with the reason, on the pool's `unreadable.<pool>` topic."""
+        ...
+
+    async def park(self, pool: str, payload: bytes) -> None:
+        """Keep a bundle of tasks that wait for something on the pool's `parked.<pool>` topic: nobody consumes it,
+        recovery reads it. Raises as `publish` does.
+        """
+        ...
+
+    async def journal(self, payload: bytes) -> None:
+        """Keep a serialised `Endings` on the topic `results`, for recovery. Raises as `publish` does."""
         ...
 
     async def close(self) -> None:
@@ -55,4 +68,35 @@ class LogConsumer(Protocol):
 
     async def close(self) -> None:
         """Stop receiving; what is not acknowledged goes to the next consumer. Idempotent."""
+        ...
+
+
+class Kept(NamedTuple):
+    """One message that a topic still keeps, acknowledged or not."""
+
+    payload: bytes
+    properties: Mapping[str, str]
+
+
+class LogReader(Protocol):
+    """Reads what topics still keep, from the earliest message to the end that it meets; for recovery.
+
+    At least once, in bounded memory, without any effect on who consumes the lanes. Iterating raises LogUnavailable
+    when the log does not answer within the reader's deadline; a reading may be left at any time with `aclose`.
+    """
+
+    def lane(self, lane: Lane) -> AsyncGenerator[Kept, None]:
+        """Read a lane."""
+        ...
+
+    def parked(self, pool: str) -> AsyncGenerator[Kept, None]:
+        """Read the bundles of a pool that were parked."""
+        ...
+
+    def journal(self) -> AsyncGenerator[Kept, None]:
+        """Read the serialised `Endings` that were journaled."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of the connection. Idempotent."""
         ...

@@ -17,7 +17,7 @@ from scheduler.states import Level, TaskState
 
 
 class NewTask(NamedTuple):
-    """A task that passed validation, ready to be recorded as QUEUED with publication 1 and attempt 0."""
+    """A task that passed validation, ready to be recorded with attempt 0."""
 
     id: str
     tenant: str
@@ -32,6 +32,15 @@ class NewTask(NamedTuple):
     """Empty for none. Scoped to the tenant. All tasks with one key must be in one partition."""
     fingerprint: str = ""
     """Digest of the body, compared when the key is met again."""
+    state: TaskState = TaskState.QUEUED
+    """QUEUED, SCHEDULED (with `not_before_ms`) or BLOCKED (with `parents`)."""
+    not_before_ms: int = 0
+    """0 for at once."""
+    parents: tuple[str, ...] = ()
+    """Tasks that must end before; each must be linked with it afterwards (ports/follow_ups.py)."""
+    publication: int = 1
+    """The number of its first publication, which it gets when it is QUEUED for the first time. Over 1 only in a
+    recovery."""
 
 
 class Admitted(IntEnum):
@@ -55,7 +64,11 @@ class Admission(NamedTuple):
 
 
 class PublishTicket(NamedTuple):
-    """Reminder, kept by the store, that publications are on their way to the log; one per partition and batch."""
+    """Reminder, kept by the store, that publications are on their way to the log; one per partition and batch.
+
+    Publication 0 stands for a waiting task that must be parked on the log and, if it is BLOCKED, linked with its
+    parents.
+    """
 
     partition: int
     member: str
@@ -63,11 +76,13 @@ class PublishTicket(NamedTuple):
 
 
 class Republication(NamedTuple):
-    """A QUEUED task that must be put on the log with this number."""
+    """A QUEUED task that must be put on the log with this number; with number 0 one that must be parked."""
 
     id: str
     publication: int
     envelope: bytes
+    isolation: str = ""
+    """The group of suspects that it belongs to; empty for none."""
 
 
 class Lease(IntEnum):
@@ -75,7 +90,7 @@ class Lease(IntEnum):
 
     GRANTED = 1
     STALE = 2
-    """Terminal, missing, or queued under another publication: the message is worth nothing any more."""
+    """Terminal, missing, waiting, or queued under another publication: the message is worth nothing any more."""
     HELD = 3
     """RUNNING under a lease that stands: keep the message until that attempt ends."""
     EXPIRED = 4
@@ -114,6 +129,9 @@ class Ending(NamedTuple):
     """UPPER_SNAKE word for the history; empty for the ordinary way."""
     last_output: bytes = b""
     """Serialised `StreamOutputResponse` that closes the task's stream; empty when it has none. Opaque here."""
+    retry_in_ms: int = -1
+    """For FAILED: below 0 when no further attempt can mend it. Else, while charged attempts are left, the task becomes
+    RETRYING instead, is due after so long, and its stream stays open; without any left it is a dead letter."""
 
 
 class Written(IntEnum):
@@ -164,6 +182,8 @@ class Record(NamedTuple):
     result: bytes
     """Empty when not asked for, not there yet, or expired."""
     history: tuple[HistoryEntry, ...]
+    uncharged: int = 0
+    """Attempts that do not count against the maximum."""
 
 
 class Cancelled(IntEnum):
@@ -182,20 +202,55 @@ class QueueCount(NamedTuple):
     level: Level
     queued: int
     running: int
+    waiting: int = 0
+    """SCHEDULED, BLOCKED and RETRYING ones."""
+
+
+class Update(NamedTuple):
+    """A change of a task that waits. Everything is given anew; the level of the record follows from it."""
+
+    id: str
+    publication: int
+    """The record's number when it was read: another one there means that it moved."""
+    level: Level
+    deadline_ms: int
+    not_before_ms: int
+    envelope: bytes
+    replaces: str = ""
+    """SHA-1 of the envelope that this one was made of, in hexadecimal: another one there means that it moved. Empty for
+    no such check."""
+
+
+class Updated(IntEnum):
+    """What became of an Update."""
+
+    UPDATED = 1
+    NOT_WAITING = 2
+    """It runs or has ended."""
+    MOVED = 3
+    """Its publication or its envelope is another one now: read it again."""
+    NOT_FOUND = 4
+    """There is no such task of this tenant."""
 
 
 class AdmissionStore(Protocol):
     """Used by the gateway to accept tasks."""
 
     async def create(self, tasks: Sequence[NewTask]) -> tuple[list[Admission], list[PublishTicket]]:
-        """Record tasks as QUEUED, keys checked in the same step; answers in order.
+        """Record tasks, keys checked in the same step; answers in order.
 
-        The tickets cover the CREATED ones: hand them to `mark_published` after the log's acknowledgement.
+        The tickets cover the CREATED ones: hand them to `mark_published` after the log's acknowledgement (QUEUED ones
+        published, the others parked, and linked with their parents). A task without a deadline, a key, a time and
+        parents costs nothing for what others have.
         """
         ...
 
     async def mark_published(self, tickets: Sequence[PublishTicket]) -> None:
         """Forget that these were on their way. Not doing it costs a harmless second publication."""
+        ...
+
+    async def hasten(self, tickets: Sequence[PublishTicket]) -> None:
+        """Let the next sweep complete these, if they are still there, instead of one after the usual time."""
         ...
 
 
@@ -222,7 +277,9 @@ class OutcomeStore(Protocol):
     """Used by runners to write what an execution brings."""
 
     async def finish(self, endings: Sequence[Ending]) -> list[Written]:
-        """Write terminal states, results and errors; the first writer with the present attempt wins."""
+        """Write terminal states, results and errors, or plan the next attempt; the first writer with the present
+        attempt wins. Endings are handed to the follow-ups in the same step.
+        """
         ...
 
     async def append_output(self, chunks: Sequence[OutputChunk]) -> list[int]:
@@ -230,29 +287,8 @@ class OutcomeStore(Protocol):
         ...
 
 
-class SweepStore(Protocol):
-    """Used by the sweeper to repair what a death interrupted."""
-
-    async def expire_leases(
-        self, partitions: Sequence[int], limit: int, error: bytes
-    ) -> tuple[list[Republication], list[str], list[PublishTicket]]:
-        """End leases that ran out, at most `limit` in each partition: QUEUED again under a new publication, or
-        FAILED with `error` (reason RUNNER_LOST) when no attempt is left. Returns what must be published, ids that
-        failed, and tickets. All partitions travel in one round trip.
-        """
-        ...
-
-    async def unpublished(
-        self, partitions: Sequence[int], older_than_ms: int, limit: int
-    ) -> list[tuple[PublishTicket, list[Republication]]]:
-        """Return tickets at least that old, at most `limit` in each partition, with those of their tasks that
-        are still QUEUED under that number. All partitions travel in one round trip.
-        """
-        ...
-
-
 class QueryStore(Protocol):
-    """Used by the gateway to read and to cancel."""
+    """Used by the gateway to read, to cancel and to change."""
 
     async def get(self, ids: Sequence[str], include_result: bool) -> list[Record | None]:
         """Read records; None for ids without one."""
@@ -276,4 +312,14 @@ class QueryStore(Protocol):
 
     async def queue_counts(self) -> list[QueueCount]:
         """Count waiting and running tasks of every queue that has had any."""
+        ...
+
+    async def update(
+        self, updates: Sequence[Update], tenant: str
+    ) -> tuple[list[Updated], list[Republication], list[PublishTicket]]:
+        """Change tasks that wait. A QUEUED one is QUEUED under a new publication, or SCHEDULED when its time is to
+        come; a SCHEDULED or RETRYING one keeps its state with the new time (a RETRYING one whose time lies after its
+        backoff becomes SCHEDULED). Returns what became of each, and what must be published and marked; those that go
+        on waiting have number 0, because the log must have their newest envelope too.
+        """
         ...

@@ -13,10 +13,17 @@ from scheduler.adapters.pulsar import PulsarConsumer, PulsarPublisher
 from scheduler.adapters.pulsar.topics import ensure_topics
 from scheduler.adapters.redis import (
     RedisAdmission,
+    RedisDeadLetters,
     RedisEvents,
+    RedisFollowUps,
     RedisLeases,
     RedisMembership,
+    RedisPauses,
+    RedisQueries,
+    RedisSchedules,
+    RedisShelves,
     RedisSweeps,
+    RedisWalk,
     connect,
 )
 from scheduler.errors import RunnerLost, StartupRefused
@@ -25,7 +32,13 @@ from scheduler.policies.levels import WeightedLevels, parse_weights
 from scheduler.service.scheduler import Ports, Scheduler
 from scheduler.service.settings import SchedulerSettings
 from scheduler.states import Level
-from services.connections import BrokerSettings, QueueSettings, RedisSettings, TelemetrySettings
+from services.connections import (
+    BrokerSettings,
+    QueueSettings,
+    RedisSettings,
+    RetentionSettings,
+    TelemetrySettings,
+)
 from services.lifecycle import Service, grpc_server
 from services.status import to_status
 
@@ -39,6 +52,7 @@ async def build(
     redis: RedisSettings,
     broker: BrokerSettings,
     queues: QueueSettings,
+    retention: RetentionSettings,
     telemetry: TelemetrySettings,
 ) -> AsyncIterator[str]:
     """Run a scheduler while the context is open; yields the address of its gRPC server.
@@ -50,6 +64,7 @@ async def build(
         weights = parse_weights(queues.weights)
     except ValueError as error:
         raise StartupRefused(f"setting queues.weights: {error}") from None
+    kept = retention.limits()
     registry = new_registry()
     member = f"{socket.gethostname()}-{secrets.token_hex(4)}"
     async with AsyncExitStack() as stack:
@@ -83,9 +98,16 @@ async def build(
             Ports(
                 consumer=consumer,
                 publisher=publisher,
-                admissions=RedisAdmission(store),
-                leases=RedisLeases(store),
-                sweeps=RedisSweeps(store),
+                admissions=RedisAdmission(store, kept),
+                leases=RedisLeases(store, kept),
+                queries=RedisQueries(store, kept),
+                sweeps=RedisSweeps(store, kept),
+                follow_ups=RedisFollowUps(store, kept),
+                dead_letters=RedisDeadLetters(store, kept),
+                schedules=RedisSchedules(store),
+                pauses=RedisPauses(store),
+                shelves=RedisShelves(store),
+                walk=RedisWalk(store),
                 events=RedisEvents(store),
                 membership=RedisMembership(store),
                 clock=SystemClock(),

@@ -1,4 +1,6 @@
-"""Tells runners of tasks that were cancelled while they ran; their writes are refused already."""
+"""Tells runners of tasks that were cancelled, or whose deadline passed, while they ran; their writes are refused
+already.
+"""
 
 import asyncio
 import logging
@@ -13,7 +15,8 @@ log = logging.getLogger(__name__)
 async def forward_cancellations(feed: EventFeed, roster: Roster, listening: asyncio.Event) -> None:
     """Forward for ever; sets `listening` when nothing cancelled from then on is missed.
 
-    A cancellation lost with the record store costs only time: the runner's next renewal is refused.
+    The feed tells of both alike, and a runner stops both alike. One that is lost with the record store costs only
+    time: the runner's next renewal is refused.
     """
     async for ids in feed.cancellations():
         listening.set()

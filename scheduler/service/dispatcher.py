@@ -150,6 +150,8 @@ class Dispatcher:
             assignment = message.assignments.add(
                 envelope=task.envelope, attempt=reply.attempt, lease_time_ms=reply.time_ms
             )
+            if task.isolation:
+                assignment.isolation = task.isolation
             if traced and task.envelope.traceparent:
                 assignment.traceparent = self._trace(stream, task, reply.attempt, leasing_ns, leased_ns)
             waits_s.setdefault(task.lane.level, []).append(max(0, reply.time_ms - task.create_time_ms) / 1000)

@@ -3,23 +3,20 @@ on in scheduler/service/dispatcher.py.
 """
 
 import asyncio
-import logging
+from collections.abc import Iterable
 
 from google.protobuf.message import DecodeError
 
-from forebay.tasks.v1.envelope_pb2 import Bundle
-from scheduler.errors import LogUnavailable
+from forebay.tasks.v1.envelope_pb2 import Bundle, Publication
+from scheduler.bundles import Checked, check_bundle
+from scheduler.ids import is_task_id
 from scheduler.lanes import Lane
 from scheduler.ports.clock import Clock
-from scheduler.ports.log import Delivery, LogConsumer, LogPublisher
+from scheduler.ports.log import Delivery, LogConsumer
 from scheduler.service.entry import PoolWindow, Waiting
 from scheduler.service.settlement import Settlement
+from scheduler.service.unreadable import Graveyard
 from scheduler.window import WaitingTask
-
-log = logging.getLogger(__name__)
-
-AGAIN_S = 1.0
-"""Pause after the log did not take an unreadable message, in seconds."""
 
 
 class Intake:
@@ -28,14 +25,14 @@ class Intake:
     def __init__(
         self,
         consumer: LogConsumer,
-        publisher: LogPublisher,
+        graveyard: Graveyard,
         settlement: Settlement,
         window: PoolWindow,
         arrived: asyncio.Event,
         clock: Clock,
     ) -> None:
         self._consumer = consumer
-        self._publisher = publisher
+        self._graveyard = graveyard
         self._settlement = settlement
         self._window = window
         self._arrived = arrived
@@ -60,17 +57,27 @@ class Intake:
                 room.set()
 
     async def _open(self, delivery: Delivery) -> None:
+        lane = delivery.lane
+        checked = check_bundle(lane, delivery.payload, delivery.properties)
+        if checked is Checked.DAMAGED:
+            await self._graveyard.bury(
+                delivery, "the message does not have the checksum that it was written with"
+            )
+            return
         try:
             publications = Bundle.FromString(delivery.payload).publications
         except DecodeError:
-            await self._set_aside(delivery, "the bytes are not a forebay.tasks.v1.Bundle")
+            await self._graveyard.bury(delivery, "the bytes are not a forebay.tasks.v1.Bundle")
             return
+        # What has its checksum was put together by a publisher of ours, for this queue: it is not doubted.
+        fault = "" if checked is Checked.WHOLE else _fault(publications, lane)
         if not publications:
-            await self._set_aside(delivery, "the bundle is empty")
+            fault = "the bundle is empty"
+        if fault:
+            await self._graveyard.bury(delivery, fault)
             return
         now_ns = self._clock.now_ms() * 1_000_000
         bundle = self._settlement.opened(delivery, len(publications))
-        lane = delivery.lane
         tasks: list[Waiting] = []
         for publication in publications:
             envelope = publication.envelope
@@ -84,23 +91,21 @@ class Intake:
                     envelope,
                     bundle,
                     now_ns,
+                    publication.isolation,
                 )
             )
         self._window.extend(lane, tasks)
         self._arrived.set()
 
-    async def _set_aside(self, delivery: Delivery, fault: str) -> None:
-        log.error(
-            "unreadable message set aside: %s",
-            fault,
-            extra={"topic_lane": str(delivery.lane.index), "payload_bytes": len(delivery.payload)},
-        )
-        while True:
-            try:
-                await self._publisher.set_aside(delivery.lane, delivery.payload, fault)
-            except LogUnavailable as error:
-                log.warning("unreadable message not set aside yet: %s", error)
-                await self._clock.sleep(AGAIN_S)
-            else:
-                self._settlement.discard(delivery)
-                return
+
+def _fault(publications: Iterable[Publication], lane: Lane) -> str:
+    """Say what keeps a bundle without a checksum from being one of this lane; empty for nothing."""
+    for publication in publications:
+        envelope = publication.envelope
+        if not is_task_id(envelope.id):
+            return "the bundle names a task by what is no id"
+        if envelope.pool != lane.pool or int(envelope.priority) != lane.level:
+            return "the bundle has a task of another queue"
+        if publication.publication < 1:
+            return "the bundle has a task that was never published"
+    return ""

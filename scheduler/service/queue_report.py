@@ -1,4 +1,6 @@
-"""Tells where this scheduler and its metrics are, how old the oldest waiting tasks are, and how fast queues move."""
+"""Tells where this scheduler and its metrics are, how old the oldest waiting tasks are, how fast queues move, and
+which of them are paused.
+"""
 
 import logging
 from collections.abc import Mapping
@@ -10,6 +12,7 @@ from scheduler.policies.levels import WeightedLevels
 from scheduler.ports.clock import Clock
 from scheduler.ports.membership import METRICS_ROLE, QUEUES_ROLE, SCHEDULER_ROLE, Membership
 from scheduler.service.entry import PoolWindow
+from scheduler.service.pauses import Pauses
 from scheduler.service.rates import Rates
 from scheduler.states import Level
 
@@ -30,6 +33,7 @@ class QueueReport:
         windows: Mapping[str, PoolWindow],
         levels: Mapping[str, WeightedLevels],
         rates: Rates,
+        pauses: Pauses,
         clock: Clock,
         metrics_address: str,
     ) -> None:
@@ -39,6 +43,7 @@ class QueueReport:
         self._windows = windows
         self._levels = levels
         self._rates = rates
+        self._pauses = pauses
         self._clock = clock
         self._metrics_address = metrics_address
 
@@ -77,6 +82,7 @@ class QueueReport:
                     priority=Priority.ValueType(level),
                     finished_per_second=rate,
                     share=self._levels[pool].share(level),
+                    paused=self._pauses.of(pool).whole_queue(level),
                 )
                 if level in oldest:
                     queue.oldest_age.FromMilliseconds(max(0, now_ms - oldest[level]))

@@ -82,6 +82,10 @@ class Roster:
                 credits[stream.model] = credits.get(stream.model, 0) + stream.credits
         return credits
 
+    def served(self, pool: str) -> set[str]:
+        """Return the models that attached runners of a pool run, whether they have credit or not."""
+        return {stream.model for stream in self._streams if stream.pool == pool}
+
     def share_out(self, pool: str, tasks: Iterable[Waiting]) -> dict[RunnerStream, list[Waiting]]:
         """Give each task to the runner of its model with the most free credit, and use that credit up.
 

@@ -4,47 +4,35 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
 
 from observability.metrics import SchedulerMetrics
 from scheduler.errors import ServerUnavailable
 from scheduler.lanes import Lane, queue_lanes
 from scheduler.policies.levels import WeightedLevels
-from scheduler.ports.clock import Clock
-from scheduler.ports.events import EventFeed
-from scheduler.ports.log import LogConsumer, LogPublisher
-from scheduler.ports.membership import Membership
-from scheduler.ports.records import AdmissionStore, LeaseStore, SweepStore
 from scheduler.service.cancellations import forward_cancellations
 from scheduler.service.dispatch_service import DispatchServicer
 from scheduler.service.dispatcher import Dispatcher
 from scheduler.service.entry import PoolWindow, Waiting
 from scheduler.service.intake import Intake
+from scheduler.service.pauses import Pauses
+from scheduler.service.ports import Ports
 from scheduler.service.queue_report import QueueReport
 from scheduler.service.rates import Rates
+from scheduler.service.repair import Repair
 from scheduler.service.republisher import Republisher
 from scheduler.service.resting import Resting
 from scheduler.service.runners import Roster
 from scheduler.service.settings import SchedulerSettings
 from scheduler.service.settlement import Settlement
-from scheduler.service.sweeper import Sweeper
+from scheduler.service.shelving import Shelving
+from scheduler.service.unreadable import Graveyard, Losses
+from scheduler.service.upkeep import Upkeep
 from scheduler.states import Level
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Ports:
-    """Everything that a scheduler needs from outside."""
-
-    consumer: LogConsumer
-    publisher: LogPublisher
-    admissions: AdmissionStore
-    leases: LeaseStore
-    sweeps: SweepStore
-    events: EventFeed
-    membership: Membership
-    clock: Clock
+__all__ = ["Ports", "Scheduler"]
 
 
 class Scheduler:
@@ -76,22 +64,27 @@ class Scheduler:
         self._resting = Resting(settings.recheck_s, clock, self._back_to_window)
         self._roster = Roster()
         self._rates = Rates(clock)
+        self._pauses = Pauses(ports.pauses, self._windows, self._wake, clock)
+        losses = Losses(self._settlement)
+        graveyard = Graveyard(ports.publisher, ports.dead_letters, self._settlement, losses, clock)
+        self._repair = Repair(ports.walk, self._republisher, losses, clock)
         self._intakes = {
-            pool: Intake(ports.consumer, ports.publisher, self._settlement, window, self._wake, clock)
+            pool: Intake(ports.consumer, graveyard, self._settlement, window, self._wake, clock)
             for pool, window in self._windows.items()
         }
         self._dispatchers = [self._dispatcher(pool) for pool in self._windows]
-        self._sweeper = Sweeper(
-            member,
-            ports.sweeps,
-            ports.membership,
+        self._shelving = Shelving(
+            ports.shelves,
+            self._windows,
+            self._intakes,
+            self._roster,
+            self._pauses,
+            self._settlement,
+            self._resting,
             self._republisher,
             clock,
-            self._leases_lost,
-            interval_s=settings.sweep_s,
-            republish_after_ms=settings.republish_after_ms,
-            lost_error=lost_error,
         )
+        self._upkeep = Upkeep(member, ports, self._republisher, settings, self._leases_lost, lost_error)
         self.servicer = DispatchServicer(
             self._roster,
             self._settlement,
@@ -120,6 +113,7 @@ class Scheduler:
             self._windows,
             self._levels,
             self._rates,
+            self._pauses,
             self._ports.clock,
             metrics_address,
         )
@@ -129,13 +123,17 @@ class Scheduler:
             background = [
                 start(self._settlement.run()),
                 start(self._resting.run()),
-                start(self._sweeper.run()),
+                start(self._pauses.run()),
+                start(self._repair.run()),
+                *map(start, self._upkeep.loops()),
                 start(forward_cancellations(self._ports.events, self._roster, listening)),
                 *(start(dispatcher.run()) for dispatcher in self._dispatchers),
             ]
+            # What is paused must not start because nobody had looked yet.
+            await self._pauses.known.wait()
             feeding = [start(self._intakes[lane.pool].drain(lane)) for lane in self._lanes]
             await listening.wait()
-            feeding.append(start(report.run()))
+            feeding += [start(self._shelving.run()), start(report.run())]
             serving(True)
             log.info("scheduler serves", extra={"address": address, "lanes": len(self._lanes)})
             try:

@@ -22,7 +22,7 @@ class SchedulerSettings:
     recheck_s: float = 1.0
     """How long a message whose task runs elsewhere rests before its record is looked at again, in seconds."""
     sweep_s: float = 0.5
-    """Time between two sweeps for what deaths interrupted, in seconds."""
+    """Longest time between two sweeps for what is due and what deaths interrupted, in seconds."""
     republish_after_ms: int = 5_000
     """Age from which a publication without acknowledgement is made again, in milliseconds."""
     grace_s: float = 10.0

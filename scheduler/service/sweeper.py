@@ -1,37 +1,42 @@
-"""Repairs what a death interrupted: leases that ran out, publications that never reached the log.
+"""Does what is due, and repairs what a death interrupted: leases that ran out, timers, deadlines, publications that
+never reached the log, follow-ups, schedules.
 
-Sweepers share the partitions in groups through a membership duty. The actions are idempotent scripts, so two owners
-of a group for a moment do no harm.
+One call asks about all partitions that this scheduler holds the duty for; the steps themselves are called only for
+those that have something. Nothing here waits for the log.
 """
 
 import logging
 from collections.abc import Callable, Sequence
 
 from scheduler.errors import ServerUnavailable
-from scheduler.ids import PARTITIONS
 from scheduler.ports.clock import Clock
-from scheduler.ports.membership import Membership
-from scheduler.ports.records import SweepStore
-from scheduler.service.republisher import Republisher
+from scheduler.ports.sweeps import Due, SweepStore
+from scheduler.service.children import Children
+from scheduler.service.duties import Duties
+from scheduler.service.firing import LIMIT as FIRING_LIMIT
+from scheduler.service.firing import Firing
+from scheduler.service.follow_ups import FollowUps
+from scheduler.service.outgoing import Outgoing
 
 log = logging.getLogger(__name__)
 
-GROUPS = 4
-DUTY_MARGIN_MS = 200
-"""A duty stands for two sweeps and this: a dead sweeper's successor is at work after that time at the latest."""
-LIMIT = 500
-"""Most leases, or tickets, of one partition that one sweep takes on."""
+LIMIT = 100
+"""Most leases, timers, deadlines or tickets of one partition that one step takes on; the next one follows at once."""
+LEAST_S = 0.005
+"""Shortest time between two sweeps, in seconds, unless there is more to do than one could take on."""
 
 
 class Sweeper:
-    """Sweeps the groups of partitions that this scheduler holds the duty for."""
+    """Sweeps the partitions that this scheduler holds the duty for."""
 
     def __init__(
         self,
-        member: str,
         store: SweepStore,
-        membership: Membership,
-        republisher: Republisher,
+        duties: Duties,
+        outgoing: Outgoing,
+        children: Children,
+        follow_ups: FollowUps,
+        firing: Firing,
         clock: Clock,
         lost: Callable[[Sequence[str]], None],
         *,
@@ -40,10 +45,12 @@ class Sweeper:
         lost_error: bytes,
     ) -> None:
         """`lost` is told of tasks whose leases ran out: what their runners still say of them means nothing."""
-        self._member = member
         self._store = store
-        self._membership = membership
-        self._republisher = republisher
+        self._duties = duties
+        self._outgoing = outgoing
+        self._children = children
+        self._follow_ups = follow_ups
+        self._firing = firing
         self._clock = clock
         self._lost = lost
         self._interval_s = interval_s
@@ -53,27 +60,77 @@ class Sweeper:
     async def run(self) -> None:
         """Sweep for ever; a server that does not answer is met again at the next sweep."""
         while True:
-            await self._clock.sleep(self._interval_s)
             try:
-                for group in range(GROUPS):
-                    if await self._membership.hold(
-                        f"sweep-{group}", self._member, int(self._interval_s * 2000) + DUTY_MARGIN_MS
-                    ):
-                        await self._sweep(range(group, PARTITIONS, GROUPS))
+                pause_s = await self._sweep()
             except ServerUnavailable as error:
                 log.warning("sweep interrupted: %s", error)
+                pause_s = self._interval_s
+            await self._clock.sleep(pause_s)
 
-    async def _sweep(self, partitions: range) -> None:
+    async def _sweep(self) -> float:
+        """Sweep once; returns the seconds until the next sweep."""
+        began_s = self._clock.monotonic()
+        partitions = await self._duties.keep()
+        if not partitions:
+            return self._interval_s
+        due = await self._store.due(partitions, self._republish_after_ms)
+        if due.follow_ups:
+            self._follow_ups.wake(due.follow_ups)
+        more = [
+            await self._expire_leases(due.leases),
+            await self._expire_deadlines(due.deadlines),
+            await self._fire(due.schedules),
+        ]
+        # While the log is away there is no use in having more for it.
+        if self._outgoing.has_room:
+            more += [await self._wake(due.timers), await self._republish(due.unpublished)]
+        if any(more):
+            return 0.0
+        return self._pause_s(due, self._clock.monotonic() - began_s)
+
+    def _pause_s(self, due: Due, took_s: float) -> float:
+        """Return how long to sleep: until something is due, but not so little that sweeping is all that is done."""
+        if due.next_in_ms < 0 or not self._outgoing.has_room:
+            return self._interval_s
+        return min(self._interval_s, max(due.next_in_ms / 1000, LEAST_S, 4 * took_s))
+
+    async def _expire_leases(self, partitions: Sequence[int]) -> bool:
+        if not partitions:
+            return False
         requeued, failed, tickets = await self._store.expire_leases(partitions, LIMIT, self._lost_error)
-        if requeued or failed:
-            log.warning(
-                "leases ran out: %d tasks queued again, %d failed without attempts left",
-                len(requeued),
-                len(failed),
-            )
-            self._lost([*(task.id for task in requeued), *failed])
-            await self._republisher.publish(requeued, tickets)
+        if not (requeued or failed):
+            return False
+        log.warning(
+            "leases ran out: %d tasks queued again, %d failed without attempts left",
+            len(requeued),
+            len(failed),
+        )
+        self._lost([*(task.id for task in requeued), *failed])
+        self._outgoing.offer(requeued, tickets)
+        return len(requeued) + len(failed) >= LIMIT
+
+    async def _expire_deadlines(self, partitions: Sequence[int]) -> bool:
+        if not partitions:
+            return False
+        return len(await self._store.expire_deadlines(partitions, LIMIT)) >= LIMIT
+
+    async def _wake(self, partitions: Sequence[int]) -> bool:
+        if not partitions:
+            return False
+        tasks, tickets = await self._store.wake(partitions, LIMIT)
+        self._outgoing.offer(tasks, tickets)
+        return len(tasks) >= LIMIT
+
+    async def _republish(self, partitions: Sequence[int]) -> bool:
+        """Complete what others began: publish or park, and tell parents of children that they do not know."""
+        if not partitions:
+            return False
         for ticket, tasks in await self._store.unpublished(partitions, self._republish_after_ms, LIMIT):
-            if tasks:
+            await self._children.link([task for task in tasks if not task.publication])
+            if self._outgoing.offer(tasks, [ticket]) and tasks:
                 log.warning("publication without acknowledgement made again", extra={"tasks": len(tasks)})
-            await self._republisher.publish(tasks, [ticket])
+        # What is left of them comes with the next sweep: these stay until they are on the log.
+        return False
+
+    async def _fire(self, partitions: Sequence[int]) -> bool:
+        return bool(partitions) and await self._firing.fire(partitions) >= FIRING_LIMIT

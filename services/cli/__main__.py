@@ -17,9 +17,17 @@ COMMANDS: Final = {
     "ls": ("ls", "List tasks, newest first."),
     "watch": ("watch", "Follow tasks as they change."),
     "cancel": ("cancel", "Cancel tasks."),
+    "update": ("update", "Change tasks that wait."),
+    "dlq": ("dlq", "Dead letters: list, show, replay, purge."),
+    "schedules": ("schedules", "Tasks that recur: create, list, pause, run, delete."),
     "queues": ("queues", "Show what waits and what runs."),
+    "pause": ("pause", "Stop the start of tasks."),
+    "resume": ("resume", "Take back a pause."),
     "models": ("models", "List models, or import one."),
     "runners": ("runners", "List runner processes."),
+    "recover": ("recover", "Make lost records again from the log, or the log from the records."),
+    "backup": ("backup", "Copy all records into a file."),
+    "restore": ("restore", "Write a backup into an empty store."),
     "doctor": ("doctor", "Check this machine and say how to fix what is wrong."),
 }
 """Name -> (module and function in services.cli.commands, what `--help` says)."""

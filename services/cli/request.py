@@ -4,7 +4,7 @@ import json
 import re
 import sys
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,6 +22,7 @@ _UNITS: Final[Mapping[str, str]] = {
     "h": "hours",
     "d": "days",
 }
+_REFERENCE: Final = re.compile(r"([^=]+)=(\d+):(.+)")
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?")
 
 
@@ -33,6 +34,29 @@ def duration(ctx: click.Context, param: click.Parameter, given: str | None) -> t
     if found is None:
         raise click.BadParameter(f"{given!r} is no duration such as 500ms, 30s, 5m or 2h")
     return timedelta(**{_UNITS[found[2] or "s"]: float(found[1])})
+
+
+def moment(ctx: click.Context, param: click.Parameter, given: str | None) -> datetime | None:
+    """Read a time in ISO 8601; one without a zone is local time. Raises BadParameter."""
+    if given is None:
+        return None
+    try:
+        return datetime.fromisoformat(given).astimezone()
+    except ValueError as error:
+        raise click.BadParameter(f"{given!r} is no time such as 2030-01-31T09:00:00Z") from error
+
+
+def references(
+    ctx: click.Context, param: click.Parameter, given: tuple[str, ...]
+) -> dict[str, tuple[int, str]]:
+    """Read NAME=N:OUTPUT as where an input comes from. Raises BadParameter."""
+    found = {}
+    for one in given:
+        parts = _REFERENCE.fullmatch(one)
+        if parts is None:
+            raise click.BadParameter(f"{one!r} is not NAME=N:OUTPUT, for example story=0:text")
+        found[parts[1]] = int(parts[2]), parts[3]
+    return found
 
 
 def specs_from_file(file: Path, model: str, options: Mapping[str, Any]) -> list["TaskSpec"]:

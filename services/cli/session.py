@@ -1,5 +1,6 @@
 """Opening the client for a command, and options that several commands share."""
 
+import functools
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ import click
 from services.cli.exits import CommandFailed, Exit, code_of
 
 if TYPE_CHECKING:
-    from forebay.client import Client
+    from forebay.client import Client, PauseInfo
 
 STATES: Final = (
     "scheduled",
@@ -78,8 +79,58 @@ def pairs(ctx: click.Context, param: click.Parameter, given: tuple[str, ...]) ->
     return found
 
 
+def pair(ctx: click.Context, param: click.Parameter, given: str | None) -> tuple[str, str] | None:
+    """Read one option of the form K=V. Raises BadParameter."""
+    if given is None:
+        return None
+    key, equals, value = given.partition("=")
+    if not (key and equals):
+        raise click.BadParameter(f"{given!r} is not K=V")
+    return key, value
+
+
+def pause_conditions(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that say what a pause holds back; at least one must be given."""
+
+    @functools.wraps(command)
+    def checked(*arguments: Any, **options: Any) -> Any:
+        if not any(options[name] for name in ("pool", "priority", "model", "label")):
+            raise click.UsageError("say what: --pool, --priority, --model or --label")
+        return command(*arguments, **options)
+
+    found: Callable[..., Any] = checked
+    for option in (
+        click.option("--label", metavar="K=V", callback=pair, help="Tasks with this label."),
+        click.option("--model", default="", help="Tasks for this model."),
+        click.option("--priority", type=click.Choice(PRIORITIES), help="Tasks of this level."),
+        click.option("--pool", default="", help="Tasks of this pool."),
+    ):
+        found = option(found)
+    return found
+
+
+def paused_what(pause: "PauseInfo") -> str:
+    """Say in words what a pause holds back."""
+    conditions = (
+        f"pool {pause.pool}" if pause.pool else "",
+        f"level {pause.priority.value}" if pause.priority else "",
+        f"model {pause.model}" if pause.model else "",
+        f"label {'='.join(pause.label)}" if pause.label else "",
+    )
+    why = f" ({pause.reason})" if pause.reason else ""
+    return ", ".join(filter(None, conditions)) + why
+
+
 def filters(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that narrow down which tasks are meant."""
+    states = click.option(
+        "--state", "states", multiple=True, type=click.Choice(STATES), help="Only in this state."
+    )
+    return states(letter_filters(command))
+
+
+def letter_filters(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the same without states, for dead letters."""
     for option in (
         click.option("--pool", default="", help="Only of this pool."),
         click.option(
@@ -93,9 +144,6 @@ def filters(command: Callable[..., Any]) -> Callable[..., Any]:
             "--label", "labels", metavar="K=V", multiple=True, callback=pairs, help="Only with this label."
         ),
         click.option("--model", default="", help="Only of this model."),
-        click.option(
-            "--state", "states", multiple=True, type=click.Choice(STATES), help="Only in this state."
-        ),
     ):
         command = option(command)
     return command

@@ -13,6 +13,7 @@ from typing import Final
 
 from scheduler.errors import StartupRefused
 from services.cli.exits import cause
+from services.settings import ranged
 
 DEFAULT_ADDRESS: Final = "127.0.0.1:7070"
 SECTIONS: Final[Mapping[str, str]] = {
@@ -25,6 +26,7 @@ SECTIONS: Final[Mapping[str, str]] = {
     "redis": "services.connections:RedisSettings",
     "broker": "services.connections:BrokerSettings",
     "queues": "services.connections:QueueSettings",
+    "retention": "services.connections:RetentionSettings",
     "telemetry": "services.connections:TelemetrySettings",
 }
 """Tables of the settings file -> the class that each one fills."""
@@ -56,6 +58,8 @@ class UpSettings:
     """Folder whose entries are models too, each named like its entry."""
     grace_s: float = 10.0
     """How long running work may take to end after the first Ctrl-C, in seconds."""
+    log_limit_mb: int = ranged(1024, minimum=1)
+    """Size in MiB at which the embedded broker's log is exchanged for a fresh one with what has not ended."""
 
 
 @dataclass(frozen=True, slots=True)

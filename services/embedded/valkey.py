@@ -38,6 +38,8 @@ def command(data: Path, socket: Path) -> list[str]:
         "appendonly": "yes",
         "appendfsync": "everysec",
         "no-appendfsync-on-rewrite": "yes",
+        # The file is rewritten when it has grown to twice what it was after the last time, and not before 256 MB.
+        "auto-aof-rewrite-percentage": "100",
         "auto-aof-rewrite-min-size": "256mb",
         "save": "",
         "maxmemory-policy": "noeviction",

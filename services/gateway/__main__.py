@@ -6,7 +6,13 @@ import sys
 
 from observability import logs
 from services import settings
-from services.connections import BrokerSettings, QueueSettings, RedisSettings, TelemetrySettings
+from services.connections import (
+    BrokerSettings,
+    QueueSettings,
+    RedisSettings,
+    RetentionSettings,
+    TelemetrySettings,
+)
 from services.gateway.app import build
 from services.gateway.settings import GatewaySettings
 from services.lifecycle import run_service
@@ -22,6 +28,7 @@ async def main(stop: asyncio.Event) -> None:
         redis=settings.load(RedisSettings, section="redis", file=None, environ=environ),
         broker=settings.load(BrokerSettings, section="broker", file=None, environ=environ),
         queues=settings.load(QueueSettings, section="queues", file=None, environ=environ),
+        retention=settings.load(RetentionSettings, section="retention", file=None, environ=environ),
         telemetry=telemetry,
     ):
         await stop.wait()

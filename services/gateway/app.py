@@ -12,51 +12,38 @@ from observability import names, tracing
 from observability.metrics import GatewayMetrics, new_registry
 from scheduler.adapters.clock import SystemClock
 from scheduler.adapters.pulsar import PulsarPublisher, ensure_topics
-from scheduler.adapters.redis import RedisAdmission, RedisEvents, RedisMembership, RedisQueries, connect
+from scheduler.adapters.redis import (
+    RedisAdmission,
+    RedisDeadLetters,
+    RedisEvents,
+    RedisFollowUps,
+    RedisMembership,
+    RedisPauses,
+    RedisQueries,
+    RedisSchedules,
+    connect,
+)
 from scheduler.errors import LogUnavailable
 from scheduler.lanes import Lane, tenant_lanes
-from scheduler.ports.clock import Clock
-from scheduler.ports.events import EventFeed
-from scheduler.ports.log import LogPublisher
-from scheduler.ports.membership import Membership
-from scheduler.ports.records import AdmissionStore, QueryStore
 from scheduler.states import Level
-from services.connections import BrokerSettings, QueueSettings, RedisSettings, TelemetrySettings
-from services.gateway.caller import single_tenant
-from services.gateway.cancel import CancelTasks
-from services.gateway.drafting import Drafter
+from services.connections import (
+    BrokerSettings,
+    QueueSettings,
+    RedisSettings,
+    RetentionSettings,
+    TelemetrySettings,
+)
+from services.gateway.assembly import Parts, Ports, grpc_services
 from services.gateway.event_hub import event_hub
-from services.gateway.fingerprint import Fingerprints
 from services.gateway.fleet_metrics import FleetMetrics
 from services.gateway.http import application, http_server
-from services.gateway.lanes import LaneChooser
 from services.gateway.limits import InFlight
-from services.gateway.listing import ListTasks
-from services.gateway.model_service import ModelServicer, model_service
-from services.gateway.page_token import PageTokens
 from services.gateway.publisher import bundle_publisher
-from services.gateway.queue_service import QueueServicer, queue_service
 from services.gateway.settings import GatewaySettings
-from services.gateway.stream_output import StreamOutput
-from services.gateway.submit import Submit
-from services.gateway.task_service import TaskServicer, TaskUseCases, task_service
 from services.gateway.tickets import ticket_marker
-from services.gateway.watch import Watch
 from services.lifecycle import RunningServer, grpc_server
 
 _LOG: Final = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Ports:
-    """What a gateway works with. It owns none of them."""
-
-    admissions: AdmissionStore
-    queries: QueryStore
-    events: EventFeed
-    membership: Membership
-    log: LogPublisher
-    clock: Clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +62,7 @@ async def build(
     redis: RedisSettings,
     broker: BrokerSettings,
     queues: QueueSettings,
+    retention: RetentionSettings,
     telemetry: TelemetrySettings,
 ) -> AsyncIterator[Gateway]:
     """Run a gateway on real servers while the block lasts.
@@ -82,6 +70,7 @@ async def build(
     Raises StartupRefused when it cannot start, LogUnavailable when the broker's admin API does not answer.
     """
     settings.check()
+    limits = retention.limits()
     async with AsyncExitStack() as stack:
         stack.callback(
             tracing.configure(
@@ -99,8 +88,12 @@ async def build(
         stack.callback(_LOG.info, "closing log")
         await _open_producers(log, settings, queues)
         ports = Ports(
-            admissions=RedisAdmission(store),
-            queries=RedisQueries(store),
+            admissions=RedisAdmission(store, limits),
+            queries=RedisQueries(store, limits),
+            follow_ups=RedisFollowUps(store, limits),
+            dead_letters=RedisDeadLetters(store, limits),
+            schedules=RedisSchedules(store),
+            pauses=RedisPauses(store),
             events=RedisEvents(store),
             membership=RedisMembership(store),
             log=log,
@@ -121,7 +114,6 @@ async def serve(
     """
     settings.check()
     metrics = GatewayMetrics(registry)
-    fingerprints = Fingerprints(settings.secret.encode())
     limits = InFlight(settings.max_calls_in_flight, settings.max_bytes_in_flight)
     async with AsyncExitStack() as stack:
         publisher = await stack.enter_async_context(
@@ -130,29 +122,7 @@ async def serve(
         stack.callback(_LOG.info, "waiting for what is on its way to the log")
         marker = await stack.enter_async_context(ticket_marker(ports.admissions, ports.clock))
         hub = await stack.enter_async_context(event_hub(ports.events, ports.queries, ports.clock))
-        submit = Submit(
-            ports.admissions,
-            publisher,
-            marker.arrived,
-            drafter=Drafter(queues.pools, fingerprints),
-            lanes=LaneChooser(queues.lanes, ports.clock),
-            limits=limits,
-            clock=ports.clock,
-            observer=metrics,
-        )
-        use_cases = TaskUseCases(
-            submit=submit,
-            store=ports.queries,
-            listing=ListTasks(ports.queries, PageTokens(fingerprints)),
-            watch=Watch(hub),
-            stream_output=StreamOutput(hub, ports.queries),
-            cancel=CancelTasks(ports.queries, metrics.finished),
-        )
-        services = [
-            task_service(TaskServicer(use_cases, single_tenant(settings.tenant))),
-            queue_service(QueueServicer(ports.queries, ports.membership)),
-            model_service(ModelServicer(ports.membership)),
-        ]
+        services = grpc_services(settings, queues, ports, Parts(publisher, marker, hub, limits, metrics))
         server = await stack.enter_async_context(
             grpc_server(
                 settings.listen,

@@ -10,6 +10,8 @@ class Caller:
     """On whose behalf a call is made."""
 
     tenant: str
+    operator: bool = False
+    """Whether the caller also sees what belongs to no tenant: messages that nobody could read."""
 
 
 CallerOf = Callable[[Any], Caller]
@@ -17,6 +19,6 @@ CallerOf = Callable[[Any], Caller]
 
 
 def single_tenant(tenant: str) -> CallerOf:
-    """Return a finder that takes every caller for the same tenant."""
-    caller = Caller(tenant)
+    """Return a finder that takes every caller for the same tenant, who then operates the platform too."""
+    caller = Caller(tenant, operator=True)
     return lambda context: caller

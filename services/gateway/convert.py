@@ -1,5 +1,6 @@
 """Records to Task messages, and accepted specs to envelopes and bundles: all mapping between domain and Protobuf."""
 
+from collections.abc import Sequence
 from functools import lru_cache
 from hashlib import sha256
 from typing import Final
@@ -7,19 +8,14 @@ from typing import Final
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from forebay.tasks.v1 import envelope_pb2, task_pb2
-from scheduler.errors import DeadlinePassed
 from scheduler.ports.records import Admission, Record
 from scheduler.states import Level, TaskState
-from services.status import to_status
+from services.gateway.expiry import expired_status
 
 DEFAULT_POOL: Final = "default"
 DEFAULT_ATTEMPTS: Final = 3
 LEVELS: Final = (Level.NORMAL, *Level)
 """Level by the number of its Priority; UNSPECIFIED means NORMAL."""
-
-_EXPIRED: Final = to_status(
-    DeadlinePassed("the task was not started before its deadline")
-).SerializeToString()
 
 
 def seal(
@@ -34,6 +30,11 @@ def seal(
     deadline_ms: int,
     max_attempts: int,
     traceparent: str,
+    not_before_ms: int = 0,
+    parents: Sequence[str] = (),
+    replay_of: str = "",
+    schedule: str = "",
+    fingerprint: str = "",
 ) -> bytes:
     """Return the serialised Envelope of an accepted task; `body` is the serialised spec."""
     envelope = envelope_pb2.Envelope(
@@ -49,6 +50,19 @@ def seal(
         max_attempts=max_attempts,
         traceparent=traceparent,
     )
+    # Each of these is set on few tasks, and setting none of them is what ordinary tasks pay for.
+    if not_before_ms:
+        envelope.not_before_ms = not_before_ms
+    if parents:
+        envelope.parents.extend(parents)
+        envelope.on_parent_failure = spec.on_parent_failure or task_pb2.PARENT_FAILURE_POLICY_FAIL
+        envelope.takes_outputs = bool(spec.inputs_from)
+    if replay_of:
+        envelope.replay_of = replay_of
+    if schedule:
+        envelope.schedule = schedule
+    if fingerprint:
+        envelope.fingerprint = fingerprint
     return envelope.SerializeToString()
 
 
@@ -60,22 +74,33 @@ def deadline_ms_of(spec: task_pb2.TaskSpec) -> int:
     return max(1, spec.deadline.seconds * 1000 + spec.deadline.nanos // 1_000_000)
 
 
-def frame(envelope: bytes, publication: int) -> bytes:
-    """Return a serialised Bundle of one publication.
+def not_before_ms_of(spec: task_pb2.TaskSpec) -> int:
+    """Return a spec's earliest start in milliseconds, rounded up; 0 for none."""
+    if not spec.HasField("not_before"):
+        return 0
+    return spec.not_before.seconds * 1000 + -(-spec.not_before.nanos // 1_000_000)
+
+
+def frame(envelope: bytes, publication: int, isolation: str = "") -> bytes:
+    """Return a serialised Bundle of one publication; number 0 is for what is parked.
 
     Bundles are put together by concatenation: Protobuf defines that serialised messages joined together parse as
     their merge, and repeated fields merge by appending
     (https://protobuf.dev/programming-guides/encoding/#last-one-wins). So a task is serialised once, for record and log.
     """
-    head, tail = _frame(len(envelope), publication)
+    head, tail = _frame(len(envelope), publication, isolation)
     return head + envelope + tail
 
 
 @lru_cache(maxsize=4096)
-def _frame(size: int, publication: int) -> tuple[bytes, bytes]:
-    """Return what surrounds an envelope of that size: fields 1 and 2 of Publication inside field 1 of Bundle."""
+def _frame(size: int, publication: int, isolation: str) -> tuple[bytes, bytes]:
+    """Return what surrounds an envelope of that size: fields 1, 2 and 3 of Publication inside field 1 of Bundle."""
     head = b"\x0a" + _varint(size)
-    tail = b"\x10" + _varint(publication)
+    # Proto3 leaves out what is zero or empty.
+    tail = b"\x10" + _varint(publication) if publication else b""
+    if isolation:
+        name = isolation.encode()
+        tail += b"\x1a" + _varint(len(name)) + name
     return b"\x0a" + _varint(len(head) + size + len(tail)) + head, tail
 
 
@@ -94,7 +119,7 @@ def fill_accepted(task: task_pb2.Task, admission: Admission, tenant: str) -> Non
     task.state = admission.state  # type: ignore[assignment]  # states have the numbers of the contract's
     task.publication = admission.publication
     task.tenant = tenant
-    _stamp(task.create_time, admission.create_time_ms)
+    stamp(task.create_time, admission.create_time_ms)
 
 
 def update_of(record: Record, *, include_result: bool) -> task_pb2.Task:
@@ -107,17 +132,19 @@ def update_of(record: Record, *, include_result: bool) -> task_pb2.Task:
         publication=record.publication,
         runner=record.runner,
     )
-    _stamp(task.create_time, record.create_time_ms)
+    stamp(task.create_time, record.create_time_ms)
     if record.queue_time_ms:
-        _stamp(task.queue_time, record.queue_time_ms)
+        stamp(task.queue_time, record.queue_time_ms)
     if record.start_time_ms:
-        _stamp(task.start_time, record.start_time_ms)
+        stamp(task.start_time, record.start_time_ms)
     if record.end_time_ms:
-        _stamp(task.end_time, record.end_time_ms)
+        stamp(task.end_time, record.end_time_ms)
+    if not record.state.terminal:
+        return task
     if record.error:
         task.error.ParseFromString(record.error)
     elif record.state is TaskState.EXPIRED:
-        task.error.ParseFromString(_EXPIRED)
+        task.error.CopyFrom(expired_status(record))
     elif include_result and record.result:
         task.result.ParseFromString(record.result)
     return task
@@ -126,23 +153,31 @@ def update_of(record: Record, *, include_result: bool) -> task_pb2.Task:
 def task_of(record: Record, *, include_input: bool, include_result: bool) -> task_pb2.Task:
     """Return a whole task as GetTask and ListTasks answer it."""
     task = update_of(record, include_result=include_result)
-    task.spec.CopyFrom(spec_of(record))
+    task.uncharged_attempts = record.uncharged
+    envelope = envelope_pb2.Envelope.FromString(record.envelope)
+    task.replay_of, task.schedule = envelope.replay_of, envelope.schedule
+    task.spec.CopyFrom(_spec_in(envelope))
     if not include_input:
         task.spec.ClearField("input")
     for entry in record.history:
         event = task.events.add(state=entry.state, reason=entry.reason)
-        _stamp(event.time, entry.time_ms)
+        stamp(event.time, entry.time_ms)
     return task
 
 
 def spec_of(record: Record) -> task_pb2.TaskSpec:
     """Return what was asked, defaults filled in."""
-    spec = task_pb2.TaskSpec.FromString(envelope_pb2.Envelope.FromString(record.envelope).spec)
+    return _spec_in(envelope_pb2.Envelope.FromString(record.envelope))
+
+
+def _spec_in(envelope: envelope_pb2.Envelope) -> task_pb2.TaskSpec:
+    spec = task_pb2.TaskSpec.FromString(envelope.spec)
     spec.pool = spec.pool or DEFAULT_POOL
     spec.priority = spec.priority or task_pb2.PRIORITY_NORMAL
     return spec
 
 
-def _stamp(stamp: Timestamp, time_ms: int) -> None:
-    stamp.seconds, rest = divmod(time_ms, 1000)
-    stamp.nanos = rest * 1_000_000
+def stamp(field: Timestamp, time_ms: int) -> None:
+    """Write a time."""
+    field.seconds, rest = divmod(time_ms, 1000)
+    field.nanos = rest * 1_000_000

@@ -10,46 +10,61 @@ from forebay.tasks.v1 import task_pb2
 from observability import names, tracing
 from scheduler.errors import FieldFault, ForebayError, InvalidInput
 from scheduler.ids import PARTITIONS, new_ids, partition_for
-from scheduler.lanes import Lane
 from scheduler.ports.records import NewTask
-from scheduler.states import Level
+from scheduler.states import Level, TaskState
 from services.gateway import convert
+from services.gateway.dependencies import Dependents, automatic_call, resolved
 from services.gateway.fingerprint import Fingerprints
 from services.gateway.validation import MAX_TASK_BYTES, invalid_spec, spec_faults
-
-AUTOMATIC_KEY: Final = "auto-"
-"""How idempotency keys begin that the client library makes."""
 
 
 @dataclass(slots=True, eq=False)
 class Batch:
-    """The tasks of one call that go to the same queue."""
+    """The tasks of one call that go to the same queue, or are parked on the way to it."""
 
     pool: str
     level: Level
+    parked: bool
+    """Whether they wait for their time or for parents: no lane gets them."""
     span: tracing.Span
     """The producer span; it ends with the call."""
+    traceparent: str
+    """Of that span, read once."""
     frames: list[bytes] = field(default_factory=list)
     """One for each task that was created."""
     positions: list[int] = field(default_factory=list)
     """Where those tasks are in the call."""
     accepted: int = 0
-    lane: Lane | None = None
 
 
 @dataclass(slots=True, eq=False)
 class Draft:
-    """One call's tasks, ready for the record store."""
+    """One call's tasks, ready for the record store: all of them, or one round where tasks depend on others."""
 
-    tasks: list[NewTask]
-    positions: list[int]
+    tenant: str
+    specs: Sequence[task_pb2.TaskSpec]
+    now_ms: int
+    ids: Sequence[str]
+    """Fresh ids, for tasks without a key."""
+    spans: ExitStack
+    traceparent: str
+    replay_of: Sequence[str]
+    schedule: str
+    tasks: list[NewTask] = field(default_factory=list)
+    positions: list[int] = field(default_factory=list)
     """Where each task is in the call."""
-    batches: list[Batch]
+    batches: list[Batch] = field(default_factory=list)
     """The batch of each task."""
-    queues: Collection[Batch]
+    queues: dict[tuple[str, Level, bool], Batch] = field(default_factory=dict)
     """All batches."""
-    refused: dict[int, ForebayError]
-    """Why the others are not among them, by their place in the call."""
+    refused: dict[int, ForebayError] = field(default_factory=dict)
+    """Why others are not among them, by their place in the call."""
+    dependents: Dependents | None = None
+    """Tasks that depend on others; None when there are none."""
+
+    def next_round(self) -> None:
+        """Make room for the tasks that are recorded next."""
+        self.tasks, self.positions, self.batches = [], [], []
 
 
 class Drafter:
@@ -62,58 +77,102 @@ class Drafter:
         self._fingerprints = fingerprints
         self._max_task_bytes = max_task_bytes
 
-    def draft(self, tenant: str, specs: Sequence[task_pb2.TaskSpec], now_ms: int, spans: ExitStack) -> Draft:
-        """Check and seal tasks; opens one producer span for each queue on the stack."""
-        tasks: list[NewTask] = []
-        positions: list[int] = []
-        batches: list[Batch] = []
-        queues: dict[tuple[str, Level], Batch] = {}
-        refused: dict[int, ForebayError] = {}
-        parent = tracing.current()
+    def draft(
+        self,
+        tenant: str,
+        specs: Sequence[task_pb2.TaskSpec],
+        now_ms: int,
+        spans: ExitStack,
+        *,
+        replay_of: Sequence[str] = (),
+        schedule: str = "",
+    ) -> Draft:
+        """Check tasks, and seal those that depend on none; opens one producer span for each queue on the stack.
+
+        `replay_of` names the dead letter that each task repeats, `schedule` the schedule that made them.
+        """
         # Tasks without a key are in no relation to others: one partition takes them all, in one step.
         ids = new_ids(random.randrange(PARTITIONS), len(specs), now_ms)
+        draft = Draft(tenant, specs, now_ms, ids, spans, tracing.current(), replay_of, schedule)
+        dependent: list[int] = []
         for index, spec in enumerate(specs):
-            faults = spec_faults(spec, self._pools)
-            body = spec.SerializeToString()
-            if faults or len(body) > self._max_task_bytes:
-                refused[index] = invalid_spec(index, faults) if faults else self._too_large(index, len(body))
-                continue
-            pool = spec.pool or convert.DEFAULT_POOL
-            level = convert.LEVELS[spec.priority]
-            batch = queues.get((pool, level))
-            if batch is None:
-                batch = queues[pool, level] = _open(pool, level, parent, spans)
-            key = spec.idempotency_key
-            task_id = new_ids(_partition_of_key(tenant, key), 1, now_ms)[0] if key else ids[index]
-            deadline_ms = convert.deadline_ms_of(spec)
-            max_attempts = spec.retry.max_attempts or convert.DEFAULT_ATTEMPTS
-            envelope = convert.seal(
-                task_id,
-                tenant,
-                spec,
-                body,
-                pool=pool,
-                level=level,
-                create_time_ms=now_ms,
-                deadline_ms=deadline_ms,
-                max_attempts=max_attempts,
-                traceparent=batch.span.traceparent,
-            )
-            fingerprint = self._fingerprints.of(tenant, spec) if key else ""
-            tasks.append(
-                NewTask(task_id, tenant, pool, level, envelope, max_attempts, deadline_ms, key, fingerprint)
-            )
-            positions.append(index)
-            batches.append(batch)
-        return Draft(tasks, positions, batches, queues.values(), refused)
+            has_parents = bool(spec.depends_on)
+            faults = spec_faults(spec, self._pools, dependent=has_parents)
+            if faults:
+                draft.refused[index] = invalid_spec(index, faults)
+            elif has_parents:
+                dependent.append(index)
+            else:
+                self._add(draft, index, spec)
+        if dependent:
+            dependents = draft.dependents = Dependents(specs, dependent)
+            for refused in (*draft.refused, *dependents.refused):
+                dependents.refuse_children(refused)
+            for task, position in zip(draft.tasks, draft.positions, strict=True):
+                dependents.foresee(position, task.id)
+        return draft
+
+    def draft_ready(self, draft: Draft, dependents: Dependents) -> None:
+        """Add dependent tasks whose parents have ids by now."""
+        while (index := dependents.next()) is not None:
+            self._add(draft, index, draft.specs[index], dependents.parents(index))
+            if index in draft.refused:
+                dependents.refuse_children(index)
+            else:
+                dependents.foresee(index, draft.tasks[-1].id)
+
+    def _add(self, draft: Draft, index: int, spec: task_pb2.TaskSpec, parents: tuple[str, ...] = ()) -> None:
+        body = (resolved(spec, parents) if parents else spec).SerializeToString()
+        if len(body) > self._max_task_bytes:
+            draft.refused[index] = self._too_large(index, len(body))
+            return
+        pool = spec.pool or convert.DEFAULT_POOL
+        level = convert.LEVELS[spec.priority]
+        tenant, now_ms = draft.tenant, draft.now_ms
+        not_before_ms = convert.not_before_ms_of(spec) if spec.HasField("not_before") else 0
+        # Whether its time has come is for the record store's clock to say, not for this machine's.
+        parked = not_before_ms > 0 or parents != ()
+        batch = draft.queues.get((pool, level, parked))
+        if batch is None:
+            batch = draft.queues[pool, level, parked] = _open(pool, level, parked, draft)
+        key = spec.idempotency_key
+        task_id = new_ids(_partition_of_key(tenant, key), 1, now_ms)[0] if key else draft.ids[index]
+        deadline_ms = convert.deadline_ms_of(spec)
+        max_attempts = spec.retry.max_attempts or convert.DEFAULT_ATTEMPTS
+        fingerprint = self._fingerprints.of(tenant, spec) if key else ""
+        envelope = convert.seal(
+            task_id,
+            tenant,
+            spec,
+            body,
+            pool=pool,
+            level=level,
+            create_time_ms=now_ms,
+            deadline_ms=deadline_ms,
+            max_attempts=max_attempts,
+            traceparent=batch.traceparent,
+            not_before_ms=not_before_ms,
+            parents=parents,
+            replay_of=draft.replay_of[index] if draft.replay_of else "",
+            schedule=draft.schedule,
+            fingerprint=fingerprint,
+        )
+        task = NewTask(task_id, tenant, pool, level, envelope, max_attempts, deadline_ms, key, fingerprint)
+        if parked:
+            state = TaskState.BLOCKED if parents else TaskState.SCHEDULED
+            unique = tuple(dict.fromkeys(parents))
+            task = task._replace(state=state, not_before_ms=not_before_ms, parents=unique)
+        draft.tasks.append(task)
+        draft.positions.append(index)
+        draft.batches.append(batch)
 
     def _too_large(self, index: int, size: int) -> InvalidInput:
         limit = self._max_task_bytes
         return InvalidInput([FieldFault(f"tasks[{index}]", f"must be at most {limit} bytes long, is {size}")])
 
 
-def _open(pool: str, level: Level, parent: str, spans: ExitStack) -> Batch:
-    destination = f"tasks.{pool}.{level.label}"
+def _open(pool: str, level: Level, parked: bool, draft: Draft) -> Batch:
+    destination = f"parked.{pool}" if parked else f"tasks.{pool}.{level.label}"
     attributes: dict[str, tracing.Value] = {
         names.MESSAGING_SYSTEM: names.MESSAGING_SYSTEM_PULSAR,
         names.MESSAGING_OPERATION_NAME: names.OPERATION_SEND,
@@ -123,13 +182,13 @@ def _open(pool: str, level: Level, parent: str, spans: ExitStack) -> Batch:
         names.QUEUE_LEVEL: level.label,
     }
     name = names.messaging_span(names.OPERATION_SEND, destination)
-    span = tracing.span(name, kind=tracing.Kind.PRODUCER, parent=parent, attributes=attributes)
-    return Batch(pool, level, spans.enter_context(span))
+    span = tracing.span(name, kind=tracing.Kind.PRODUCER, parent=draft.traceparent, attributes=attributes)
+    opened = draft.spans.enter_context(span)
+    return Batch(pool, level, parked, opened, opened.traceparent)
 
 
 def _partition_of_key(tenant: str, key: str) -> int:
     """Return the partition of all tasks with a key. Keys that the client library made for one call share theirs, so
-    that a call stays one script call: `auto-<call>/<number>`.
+    that a call stays one script call.
     """
-    head, slash, _ = key.partition("/")
-    return partition_for(tenant, head if slash and key.startswith(AUTOMATIC_KEY) else key)
+    return partition_for(tenant, automatic_call(key) or key)

@@ -8,7 +8,7 @@ from scheduler.ports.records import QueryStore, Record
 from services.gateway import convert
 from services.gateway.filtering import Filter
 from services.gateway.page_token import PageTokens
-from services.gateway.validation import DEFAULT_PAGE, check_list
+from services.gateway.request_validation import DEFAULT_PAGE, check_list
 
 SCAN_LIMIT: Final = 5_000
 """Most records that one page looks at: a filter that matches little gives short pages, never slow ones."""
@@ -16,18 +16,18 @@ _STEP: Final = 250
 
 
 async def newest_first(
-    store: QueryStore, tenant: str, before: str, limit: int
+    store: QueryStore, tenant: str, before: str, limit: int | None
 ) -> AsyncIterator[tuple[str, Record | None]]:
-    """Yield up to `limit` ids of a tenant with their records; None for those that have expired."""
-    while limit > 0:
-        step = min(limit, _STEP)
+    """Yield up to `limit` ids of a tenant (None: all) with their records; None for those that have expired."""
+    while limit is None or limit > 0:
+        step = _STEP if limit is None else min(limit, _STEP)
         ids = await store.list_ids(tenant, before, step)
         for task_id, record in zip(ids, await store.get(ids, False) if ids else (), strict=True):
             yield task_id, record
         if len(ids) < step:
             return
         before = ids[-1]
-        limit -= step
+        limit = None if limit is None else limit - step
 
 
 class ListTasks:

@@ -9,7 +9,7 @@ from google.protobuf.message import DecodeError
 from forebay.models.v1 import model_service_pb2, model_service_pb2_grpc
 from forebay.runner.v1 import runner_service_pb2
 from scheduler.ports.membership import RUNNER_ROLE, Membership
-from services.gateway.validation import check_model
+from services.gateway.request_validation import check_model
 from services.lifecycle import Service
 
 Status = runner_service_pb2.WatchStatusResponse

@@ -1,5 +1,6 @@
-"""Group commit in front of the log: what comes for a lane while a bundle is on its way travels in the next one. A
-request comes here from services/gateway/submit.py and goes on, over the log, in scheduler/service/intake.py.
+"""Group commit in front of the log: what comes for a lane, or to be parked, while a bundle is on its way there travels
+in the next one. A request comes here from services/gateway/submit.py and goes on, over the log, in
+scheduler/service/intake.py.
 
 A bundle leaves at once when its lane is idle, when it is full (256 tasks or 256 KiB), when the one before it has been
 acknowledged, and otherwise 2 ms after its first task came.
@@ -14,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from observability.propagation import to_properties
-from scheduler.bundles import BUNDLE_PROPERTIES, MAX_BUNDLE_BYTES, MAX_BUNDLE_TASKS
+from scheduler.bundles import MAX_BUNDLE_BYTES, MAX_BUNDLE_TASKS, bundle_properties
 from scheduler.errors import LogUnavailable
 from scheduler.lanes import Lane
 from scheduler.ports.log import LogPublisher
@@ -22,6 +23,16 @@ from scheduler.ports.log import LogPublisher
 GATHER_S: Final = 0.002
 
 _LOG: Final = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Parking:
+    """Where a pool's tasks are kept that wait for their time or for parents."""
+
+    pool: str
+
+
+Destination = Lane | Parking
 
 
 @dataclass(slots=True, eq=False)
@@ -38,9 +49,9 @@ class Parcel:
 
 @dataclass(slots=True, eq=False)
 class _Road:
-    """What waits for one lane and how many bundles are on their way."""
+    """What waits for one destination and how many bundles are on their way."""
 
-    lane: Lane
+    to: Destination
     waiting: deque[Parcel] = field(default_factory=deque)
     tasks: int = 0
     size_bytes: int = 0
@@ -57,18 +68,18 @@ class BundlePublisher:
         self._log = log
         self._sends = sends
         self._observe = observe
-        self._roads: dict[Lane, _Road] = {}
+        self._roads: dict[Destination, _Road] = {}
         self._stopped = False
         self._loop = asyncio.get_running_loop()
 
-    def hand_over(self, lane: Lane, frames: Sequence[bytes], traceparent: str) -> list[Parcel]:
+    def hand_over(self, to: Destination, frames: Sequence[bytes], traceparent: str) -> list[Parcel]:
         """Send framed tasks of one call, in order; await each parcel's outcome.
 
         Giving up waiting does not stop a parcel that was handed over. Memory is bounded by who may call.
         """
-        road = self._roads.get(lane)
+        road = self._roads.get(to)
         if road is None:
-            road = self._roads[lane] = _Road(lane)
+            road = self._roads[to] = _Road(to)
         parcels = [
             Parcel(part, size, traceparent, self._loop.create_future()) for part, size in _split(frames)
         ]
@@ -103,10 +114,13 @@ class BundlePublisher:
     async def _send(self, road: _Road, parcels: list[Parcel]) -> None:
         outcome: LogUnavailable | None = None
         try:
-            traceparent = next((parcel.traceparent for parcel in parcels if parcel.traceparent), "")
-            properties = {**BUNDLE_PROPERTIES, **to_properties(traceparent)}
             payload = b"".join([frame for parcel in parcels for frame in parcel.frames])
-            await self._log.publish(road.lane, payload, properties)
+            if isinstance(road.to, Parking):
+                await self._log.park(road.to.pool, payload)
+            else:
+                traceparent = next((parcel.traceparent for parcel in parcels if parcel.traceparent), "")
+                properties = {**bundle_properties(road.to, payload), **to_properties(traceparent)}
+                await self._log.publish(road.to, payload, properties)
             self._observe(sum(len(parcel.frames) for parcel in parcels))
         except asyncio.CancelledError:
             # The group of sends is being cancelled: it takes no more.

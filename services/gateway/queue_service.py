@@ -1,4 +1,4 @@
-"""QueueService: counts from the records, exact; ages, rates and shares as the schedulers announce them."""
+"""QueueService: counts from the records, exact; ages, rates and shares as the schedulers announce them; pauses."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -7,18 +7,22 @@ import grpc.aio
 from google.protobuf.message import DecodeError
 
 from forebay.queues.v1 import queue_service_pb2, queue_service_pb2_grpc
+from scheduler.errors import PauseNotFound
 from scheduler.ports.membership import QUEUES_ROLE, Membership
+from scheduler.ports.pauses import PauseStore
 from scheduler.ports.records import QueryStore, QueueCount
-from services.gateway.validation import check_pool
+from services.gateway import pausing
+from services.gateway.request_validation import check_pool
 from services.lifecycle import Service
 
 
 class QueueServicer(queue_service_pb2_grpc.QueueServiceServicer):
     """Called by gRPC; errors that leave a method become statuses in `services/interceptor.py`."""
 
-    def __init__(self, store: QueryStore, membership: Membership) -> None:
+    def __init__(self, store: QueryStore, membership: Membership, pauses: PauseStore) -> None:
         self._store = store
         self._membership = membership
+        self._pauses = pauses
 
     async def ListQueues(
         self, request: queue_service_pb2.ListQueuesRequest, context: Any
@@ -29,7 +33,28 @@ class QueueServicer(queue_service_pb2_grpc.QueueServiceServicer):
         cards = await self._membership.members(QUEUES_ROLE)
         queues = merged(counts, (card for _, card in cards))
         chosen = [queue for queue in queues if not request.pool or queue.pool == request.pool]
-        return queue_service_pb2.ListQueuesResponse(queues=chosen)
+        standing = await self._pauses.pauses()
+        for queue in chosen:
+            queue.paused = any(pausing.holds_whole(one.pause, queue.pool, queue.priority) for one in standing)
+        return queue_service_pb2.ListQueuesResponse(queues=chosen, pauses=map(pausing.shown, standing))
+
+    async def PauseQueue(
+        self, request: queue_service_pb2.PauseQueueRequest, context: Any
+    ) -> queue_service_pb2.PauseQueueResponse:
+        """See the contract."""
+        pausing.check_reason(request.reason)
+        standing = await self._pauses.pause(pausing.pause_of(request.selector), request.reason)
+        return queue_service_pb2.PauseQueueResponse(pause=pausing.shown(standing))
+
+    async def ResumeQueue(
+        self, request: queue_service_pb2.ResumeQueueRequest, context: Any
+    ) -> queue_service_pb2.ResumeQueueResponse:
+        """See the contract."""
+        pause = pausing.pause_of(request.selector)
+        taken_back = await self._pauses.resume(pause)
+        if taken_back is None:
+            raise PauseNotFound(pausing.named(pause))
+        return queue_service_pb2.ResumeQueueResponse(pause=pausing.shown(taken_back))
 
 
 def merged(counts: Iterable[QueueCount], cards: Iterable[bytes]) -> list[queue_service_pb2.Queue]:
@@ -45,7 +70,7 @@ def merged(counts: Iterable[QueueCount], cards: Iterable[bytes]) -> list[queue_s
 
     for count in counts:
         queue = of(count.pool, count.level)
-        queue.depth, queue.running = count.queued, count.running
+        queue.depth, queue.running, queue.waiting = count.queued, count.running, count.waiting
     for card in cards:
         for seen in _queues_of(card):
             queue = of(seen.pool, seen.priority)

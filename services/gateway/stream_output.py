@@ -9,7 +9,7 @@ from scheduler.ports.records import QueryStore, Record
 from scheduler.states import TaskState
 from services.gateway import convert
 from services.gateway.event_hub import EventHub
-from services.gateway.validation import check_output
+from services.gateway.request_validation import check_output
 
 _CHUNKS: Final = 256
 

@@ -1,29 +1,32 @@
-"""Accepting tasks durably: check, record, put on the log, answer. A request comes here from
+"""Accepting tasks durably: check, record, put on the log, link, answer. A request comes here from
 sdk/forebay/client/async_client.py (by way of `task_service.py`) and goes on in services/gateway/publisher.py.
 
-A task is answered as accepted only after the log's acknowledgement. When that does not come, the record is there
-already and the sweeper publishes it: the task will run, and a client that wants it once retries with the same key.
+A task is answered as accepted only after the log's acknowledgement: of its lane, or, for one that waits for its time or
+for parents, of the topic where those are parked. When that does not come, the record is there already and the sweeper
+completes it: the task will run, and a client that wants it once retries with the same key.
 """
 
+import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import ExitStack, suppress
+from typing import Final, Protocol
 
 from forebay.tasks.v1 import task_pb2
 from observability import names, tracing
-from scheduler.errors import ForebayError, KeyConflict, ServerUnavailable
+from scheduler.errors import ForebayError, ServerUnavailable
 from scheduler.ports.clock import Clock
-from scheduler.ports.records import Admission, AdmissionStore, Admitted, PublishTicket
-from services.gateway import convert
-from services.gateway.drafting import Draft, Drafter
+from scheduler.ports.records import Admission, PublishTicket
+from services.gateway.drafting import Batch, Draft, Drafter
 from services.gateway.lanes import LaneChooser
 from services.gateway.limits import InFlight
-from services.gateway.publisher import BundlePublisher
-from services.gateway.validation import check_task_count
+from services.gateway.linking import Linking
+from services.gateway.publisher import BundlePublisher, Destination, Parcel, Parking
+from services.gateway.recording import Outcome, Recorded, Recorder
+from services.gateway.repetition import Repetitions
+from services.gateway.request_validation import check_task_count
 
-Outcome = Admission | ForebayError
-"""Of one task of a call: where it is, or why it was not accepted."""
+_LOG: Final = logging.getLogger(__name__)
 
 
 class SubmitObserver(Protocol):
@@ -47,29 +50,42 @@ class Submit:
 
     def __init__(
         self,
-        store: AdmissionStore,
+        recorder: Recorder,
         publisher: BundlePublisher,
         arrived: Callable[[Sequence[PublishTicket]], None],
+        hasten: Callable[[Sequence[PublishTicket]], Awaitable[None]],
         *,
         drafter: Drafter,
         lanes: LaneChooser,
+        linking: Linking,
+        repetitions: Repetitions,
         limits: InFlight,
         clock: Clock,
         observer: SubmitObserver,
     ) -> None:
-        self._store = store
+        """`arrived` takes tickets of what the log has, `hasten` those that the sweeper shall complete at once."""
+        self._record = recorder
         self._publisher = publisher
         self._arrived = arrived
+        self._hasten = hasten
         self._drafter = drafter
         self._lanes = lanes
+        self._link = linking
+        self._repetitions = repetitions
         self._limits = limits
         self._clock = clock
         self._observer = observer
 
     async def __call__(
-        self, tenant: str, specs: Sequence[task_pb2.TaskSpec], size_bytes: int
+        self,
+        tenant: str,
+        specs: Sequence[task_pb2.TaskSpec],
+        size_bytes: int,
+        *,
+        replay_of: Sequence[str] = (),
+        schedule: str = "",
     ) -> list[Outcome]:
-        """Accept tasks of a tenant; answers in their order.
+        """Accept tasks of a tenant; answers in their order. `replay_of` and `schedule` are as in `Drafter.draft`.
 
         Raises InvalidInput for a wrong number of tasks, Overloaded, and ServerUnavailable when the servers' fault
         is why nothing was accepted. Cancelling it leaves open what was accepted.
@@ -77,51 +93,37 @@ class Submit:
         check_task_count(len(specs))
         with self._limits.taken(size_bytes), ExitStack() as spans:
             parent = tracing.current()
-            draft = self._drafter.draft(tenant, specs, self._clock.now_ms(), spans)
-            outcomes: list[Outcome | None] = [None] * len(specs)
+            draft = self._drafter.draft(
+                tenant, specs, self._clock.now_ms(), spans, replay_of=replay_of, schedule=schedule
+            )
+            recorded = await self._record(draft, parent)
+            outcomes = recorded.outcomes
             for index, error in draft.refused.items():
                 outcomes[index] = error
-            if draft.tasks:
-                tickets = await self._record(draft, outcomes, parent)
-                await self._publish(tenant, draft, outcomes, tickets)
+            await self._publish(tenant, draft, recorded)
+            if recorded.conflicts:
+                for position, conflict in (
+                    await self._repetitions.explain(tenant, recorded.conflicts)
+                ).items():
+                    outcomes[position] = conflict
+            if recorded.young:
+                await self._publish_again(tenant, recorded)
             self._count(draft, outcomes)
         answered = [outcome for outcome in outcomes if outcome is not None]
         return _unless_all_failed(answered)
 
-    async def _record(self, draft: Draft, outcomes: list[Outcome | None], parent: str) -> list[PublishTicket]:
-        count = len(draft.tasks)
-        attributes: dict[str, tracing.Value] = {
-            names.DB_SYSTEM_NAME: names.DB_SYSTEM_REDIS,
-            names.DB_OPERATION_NAME: "EVALSHA",
-            names.DB_STORED_PROCEDURE_NAME: "create",
-            names.DB_OPERATION_BATCH_SIZE: count,
-        }
-        name = names.records_span("create")
-        with tracing.span(name, kind=tracing.Kind.CLIENT, parent=parent, attributes=attributes):
-            admissions, tickets = await self._store.create(draft.tasks)
-        rows = zip(draft.tasks, draft.positions, draft.batches, admissions, strict=True)
-        for task, position, batch, admission in rows:
-            if admission.verdict is Admitted.CONFLICT:
-                outcomes[position] = KeyConflict(admission.task_id)
-                continue
-            outcomes[position] = admission
-            batch.accepted += 1
-            if admission.verdict is Admitted.CREATED:
-                batch.frames.append(convert.frame(task.envelope, admission.publication))
-                batch.positions.append(position)
-        return tickets
-
-    async def _publish(
-        self, tenant: str, draft: Draft, outcomes: list[Outcome | None], tickets: Sequence[PublishTicket]
-    ) -> None:
-        sent = []
-        for batch in draft.queues:
+    async def _publish(self, tenant: str, draft: Draft, recorded: Recorded) -> None:
+        sent: list[tuple[Batch, list[Parcel]]] = []
+        for batch in draft.queues.values():
             if batch.frames:
-                lane = self._lanes.choose(batch.pool, batch.level, tenant, len(batch.frames))
-                batch.span.set(names.MESSAGING_DESTINATION_PARTITION_ID, str(lane.index))
+                to: Destination = Parking(batch.pool)
+                if not batch.parked:
+                    to = lane = self._lanes.choose(batch.pool, batch.level, tenant, len(batch.frames))
+                    batch.span.set(names.MESSAGING_DESTINATION_PARTITION_ID, str(lane.index))
                 batch.span.set(names.MESSAGING_BATCH_MESSAGE_COUNT, len(batch.frames))
-                sent.append((batch, self._publisher.hand_over(lane, batch.frames, batch.span.traceparent)))
-        complete = True
+                sent.append((batch, self._publisher.hand_over(to, batch.frames, batch.span.traceparent)))
+        # While the log takes them in.
+        complete = linked = not recorded.children or await self._linked(tenant, recorded)
         for batch, parcels in sent:
             start = 0
             for parcel in parcels:
@@ -132,17 +134,46 @@ class Submit:
                     batch.accepted -= end - start
                     batch.span.fail(error.reason)
                     for position in batch.positions[start:end]:
-                        outcomes[position] = error
+                        recorded.outcomes[position] = error
                 start = end
         if complete:
-            self._arrived(tickets)
+            self._arrived(recorded.tickets)
+        elif not linked:
+            await self._leave_to_sweeper(recorded.tickets)
+
+    async def _linked(self, tenant: str, recorded: Recorded) -> bool:
+        """Whether no link is left to the sweeper. The tasks are as safe without: their tickets stay."""
+        try:
+            return await self._link(tenant, recorded.children)
+        except ServerUnavailable as error:
+            count = len(recorded.children)
+            _LOG.warning("children not linked", extra={"reason": error.reason, "tasks": count})
+            return False
+
+    async def _leave_to_sweeper(self, tickets: Sequence[PublishTicket]) -> None:
+        """Let the sweeper link now: a task that takes outputs of parents that have ended waits for nothing else."""
+        with suppress(ServerUnavailable):
+            await self._hasten(tickets)
+
+    async def _publish_again(self, tenant: str, recorded: Recorded) -> None:
+        outcomes = recorded.outcomes
+        ids = {
+            position: outcome.task_id
+            for position in recorded.young
+            if isinstance(outcome := outcomes[position], Admission)
+        }
+        failed = await self._repetitions.publish(tenant, list(dict.fromkeys(ids.values())))
+        for position, task_id in ids.items():
+            if task_id in failed:
+                outcomes[position] = failed[task_id]
 
     def _count(self, draft: Draft, outcomes: Sequence[Outcome | None]) -> None:
         self._observer.batch(names.HOP_SUBMIT, len(outcomes))
-        for batch in draft.queues:
+        batches = draft.queues.values()
+        for batch in batches:
             if batch.accepted:
                 self._observer.submitted(batch.level.label, batch.accepted)
-        if sum(batch.accepted for batch in draft.queues) < len(outcomes):
+        if sum(batch.accepted for batch in batches) < len(outcomes):
             reasons = Counter(o.reason for o in outcomes if isinstance(o, ForebayError))
             for reason, count in reasons.items():
                 self._observer.refused(reason, count)

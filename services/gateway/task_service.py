@@ -12,10 +12,13 @@ from scheduler.ports.records import QueryStore
 from services.gateway import convert
 from services.gateway.caller import CallerOf
 from services.gateway.cancel import CancelTasks
+from services.gateway.dead_letters import DeadLetters
 from services.gateway.listing import ListTasks
+from services.gateway.replay import ReplayTasks
+from services.gateway.request_validation import check_id
 from services.gateway.stream_output import StreamOutput
 from services.gateway.submit import Submit
-from services.gateway.validation import check_id
+from services.gateway.update import UpdateTasks
 from services.gateway.watch import Watch
 from services.lifecycle import Service
 from services.status import to_status
@@ -31,6 +34,9 @@ class TaskUseCases:
     watch: Watch
     stream_output: StreamOutput
     cancel: CancelTasks
+    update: UpdateTasks
+    dead_letters: DeadLetters
+    replay: ReplayTasks
 
 
 class TaskServicer(task_service_pb2_grpc.TaskServiceServicer):
@@ -92,6 +98,42 @@ class TaskServicer(task_service_pb2_grpc.TaskServiceServicer):
     ) -> task_service_pb2.CancelTasksResponse:
         """See the contract."""
         return await self._use.cancel(self._caller_of(context).tenant, request)
+
+    def CancelMatchingTasks(
+        self, request: task_service_pb2.CancelMatchingTasksRequest, context: Any
+    ) -> AsyncIterator[task_service_pb2.CancelMatchingTasksResponse]:
+        """See the contract."""
+        return self._use.cancel.matching(self._caller_of(context).tenant, request)
+
+    async def UpdateTasks(
+        self, request: task_service_pb2.UpdateTasksRequest, context: Any
+    ) -> task_service_pb2.UpdateTasksResponse:
+        """See the contract."""
+        return await self._use.update(self._caller_of(context).tenant, request)
+
+    async def ListDeadLetters(
+        self, request: task_service_pb2.ListDeadLettersRequest, context: Any
+    ) -> task_service_pb2.ListDeadLettersResponse:
+        """See the contract."""
+        return await self._use.dead_letters.page(self._caller_of(context), request)
+
+    async def GetDeadLetter(
+        self, request: task_service_pb2.GetDeadLetterRequest, context: Any
+    ) -> task_service_pb2.GetDeadLetterResponse:
+        """See the contract."""
+        return await self._use.dead_letters.one(self._caller_of(context), request)
+
+    async def ReplayTasks(
+        self, request: task_service_pb2.ReplayTasksRequest, context: Any
+    ) -> task_service_pb2.ReplayTasksResponse:
+        """See the contract."""
+        return await self._use.replay(self._caller_of(context), request)
+
+    async def PurgeDeadLetters(
+        self, request: task_service_pb2.PurgeDeadLettersRequest, context: Any
+    ) -> task_service_pb2.PurgeDeadLettersResponse:
+        """See the contract."""
+        return await self._use.dead_letters.purge(self._caller_of(context), request)
 
 
 def task_service(servicer: TaskServicer) -> Service:

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 from forebay.tasks.v1 import task_service_pb2
 from services.gateway.event_hub import EventHub
-from services.gateway.validation import check_watch
+from services.gateway.request_validation import check_watch
 from services.gateway.watcher import Watcher
 
 

@@ -11,6 +11,7 @@ from typing import Final
 from forebay.tasks.v1 import task_pb2
 from scheduler.errors import ForebayError, Overloaded, TaskNotFound
 from scheduler.ports.records import Record
+from scheduler.states import TaskState
 
 MAX_BYTES: Final = 4 * 1024 * 1024
 MAX_TASKS: Final = 20_000
@@ -19,7 +20,21 @@ _BATCH_TASKS: Final = 512
 _BATCH_BYTES: Final = 1024 * 1024
 _REREAD: Final = 64
 
+_PROGRESS: Final = {
+    state: place
+    for place, state in enumerate(
+        (TaskState.BLOCKED, TaskState.QUEUED, TaskState.RUNNING, TaskState.RETRYING, TaskState.SCHEDULED)
+    )
+}
+"""Which of two states is the newer one while publication and attempt stay the same."""
+
 Rank = tuple[int, int, int]
+
+
+def rank_of(record: Record) -> Rank:
+    """Return what grows with each change of a task's state."""
+    progress = _PROGRESS.get(record.state, int(record.state))
+    return record.publication, record.attempt, progress
 
 
 class Watcher:
@@ -45,8 +60,8 @@ class Watcher:
         """Take the newest state of a task. The caller made sure that it is of the watcher's tenant and labels."""
         task_id = record.id
         if self.ids is not None:
-            rank = (record.publication, record.attempt, int(record.state))
-            if self._sent.get(task_id, (0, 0, 0)) >= rank:
+            rank = rank_of(record)
+            if self._sent.get(task_id, (-1, -1, -1)) >= rank:
                 return
             self._sent[task_id] = rank
         size = _TASK_BYTES + (len(record.result) if self.include_result else 0)

@@ -10,10 +10,16 @@ import pulsar
 import pulsar.asyncio
 
 from scheduler.adapters.memory.log import MemoryLog
-from scheduler.adapters.pulsar import PulsarConsumer, PulsarPublisher, ensure_topics, unreadable_topic
+from scheduler.adapters.pulsar import (
+    PulsarConsumer,
+    PulsarPublisher,
+    PulsarReader,
+    ensure_topics,
+    unreadable_topic,
+)
 from scheduler.adapters.pulsar.client import close_client, open_client
 from scheduler.lanes import Lane, queue_lanes
-from scheduler.ports.log import LogConsumer, LogPublisher
+from scheduler.ports.log import LogConsumer, LogPublisher, LogReader
 from scheduler.states import Level
 from tests.fixtures.pulsar import ApachePulsar, PulsarLite
 
@@ -35,6 +41,8 @@ class Log(Protocol):
 
     async def consumer(self, lanes: Sequence[Lane] | None = None) -> LogConsumer: ...
 
+    async def reader(self) -> LogReader: ...
+
     async def first_set_aside(self) -> tuple[bytes, str]:
         """Return the payload and the fault of what was set aside first."""
         ...
@@ -50,6 +58,9 @@ class InMemory:
 
     async def consumer(self, lanes: Sequence[Lane] | None = None) -> LogConsumer:
         return self.log.consumer(self.lanes if lanes is None else lanes)
+
+    async def reader(self) -> LogReader:
+        return self.log.reader()
 
     async def first_set_aside(self) -> tuple[bytes, str]:
         first = self.log.set_aside[0]
@@ -75,6 +86,11 @@ class OnPulsar:
         self.stack.push_async_callback(consumer.close)
         await consumer.open()
         return consumer
+
+    async def reader(self) -> LogReader:
+        reader = PulsarReader(self.url, NAMESPACE, readers=self.subscription_type == "failover")
+        self.stack.push_async_callback(reader.close)
+        return reader
 
     async def first_set_aside(self) -> tuple[bytes, str]:
         client = open_client(self.url, timeout_s=10)

@@ -1,7 +1,7 @@
 """The record stores that the suites run against, behind one face."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,17 +11,26 @@ from scheduler.adapters.clock import FakeClock
 from scheduler.adapters.memory import MemoryStore
 from scheduler.adapters.redis import (
     RedisAdmission,
+    RedisDeadLetters,
     RedisEvents,
+    RedisFollowUps,
     RedisLeases,
     RedisMembership,
     RedisOutcomes,
+    RedisPauses,
     RedisQueries,
+    RedisSchedules,
+    RedisShelves,
     RedisSweeps,
+    RedisWalk,
 )
 from scheduler.adapters.retention import Retention
-from scheduler.ids import new_ids
+from scheduler.ids import PARTITIONS, new_ids
+from scheduler.ports.dead_letters import DeadLetterStore
 from scheduler.ports.events import EventFeed
+from scheduler.ports.follow_ups import FollowUpStore
 from scheduler.ports.membership import Membership
+from scheduler.ports.pauses import PauseStore, ShelfStore
 from scheduler.ports.records import (
     AdmissionStore,
     Hold,
@@ -32,13 +41,18 @@ from scheduler.ports.records import (
     PublishTicket,
     QueryStore,
     Record,
-    SweepStore,
 )
-from scheduler.states import Level
+from scheduler.ports.schedules import ScheduleStore
+from scheduler.ports.sweeps import Due, SweepStore
+from scheduler.ports.walk import WalkStore
+from scheduler.states import Level, TaskState
 
-RETENTION = Retention(retention_s=1, key_s=3600)
+RETENTION = Retention(retention_s=1, key_s=3600, dead_letter_s=3, tenants={"patient": 3})
 LEASE_MS = 60_000
 PARTITION = 7
+OTHER_PARTITION = 40
+FAR_MS = 9_000_000_000_000
+"""A time that no test lives to see."""
 
 
 @dataclass
@@ -50,10 +64,18 @@ class Store:
     outcomes: OutcomeStore
     sweeps: SweepStore
     queries: QueryStore
+    follow_ups: FollowUpStore
+    dead_letters: DeadLetterStore
+    schedules: ScheduleStore
+    pauses: PauseStore
+    shelves: ShelfStore
+    walk: WalkStore
     events: EventFeed
     membership: Membership
     pass_ms: Callable[[int], Coroutine[Any, Any, None]]
     """Returns once the store's clock has gone on by so many milliseconds."""
+    now_ms: Callable[[], Coroutine[Any, Any, int]]
+    """Reads the store's clock."""
 
     async def add(self, *tasks: NewTask) -> list[PublishTicket]:
         """Create tasks and return their tickets."""
@@ -81,20 +103,60 @@ class Store:
         counts = await self.queries.queue_counts()
         return sum(count.queued for count in counts), sum(count.running for count in counts)
 
+    async def waiting(self) -> int:
+        """Return how many tasks are SCHEDULED, BLOCKED or RETRYING in all queues."""
+        return sum(count.waiting for count in await self.queries.queue_counts())
 
-def memory_store() -> Store:
+    async def steps(self, task_id: str) -> list[tuple[str, str]]:
+        """Return a task's history as names of states and reasons."""
+        return [(step.state.name, step.reason) for step in (await self.read(task_id)).history]
+
+    async def ended(self) -> list[tuple[str, str]]:
+        """Return the endings that nobody has followed up: names of states, and ids."""
+        return [
+            (state.name, task_id)
+            for entry in await self.follow_ups.follow_ups(range(PARTITIONS), 1_000)
+            for state, ids in entry.endings
+            for task_id in ids
+        ]
+
+    async def due(self, republish_after_ms: int = 0) -> Due:
+        """Look at all partitions."""
+        return await self.sweeps.due(range(PARTITIONS), republish_after_ms)
+
+
+def memory_store(retention: Retention = RETENTION) -> Store:
     """A store in memory on a clock that stands still."""
     clock = FakeClock()
-    store = MemoryStore(clock, RETENTION)
+    store = MemoryStore(clock, retention)
 
     async def pass_ms(ms: int) -> None:
         clock.advance(ms / 1000)
 
+    async def now_ms() -> int:
+        return clock.now_ms()
+
     every = store.records
-    return Store(every, every, every, every, every, store.events, store.membership, pass_ms)
+    return Store(
+        every,
+        every,
+        every,
+        store.sweeps,
+        every,
+        store.follow_ups,
+        store.dead_letters,
+        store.schedules,
+        store.pauses,
+        store.shelves,
+        store.walk,
+        store.events,
+        store.membership,
+        pass_ms,
+        now_ms,
+    )
 
 
-def redis_store(client: Redis) -> Store:
+def redis_store(client: Redis, retention: Retention = RETENTION) -> Store:
     """A store on a real server."""
 
     async def now_ms() -> int:
@@ -107,14 +169,21 @@ def redis_store(client: Redis) -> Store:
             await asyncio.sleep((left + 1) / 1000)
 
     return Store(
-        RedisAdmission(client, RETENTION),
-        RedisLeases(client, RETENTION),
-        RedisOutcomes(client, RETENTION),
-        RedisSweeps(client, RETENTION),
-        RedisQueries(client, RETENTION),
+        RedisAdmission(client, retention),
+        RedisLeases(client, retention),
+        RedisOutcomes(client, retention),
+        RedisSweeps(client, retention),
+        RedisQueries(client, retention),
+        RedisFollowUps(client, retention),
+        RedisDeadLetters(client, retention),
+        RedisSchedules(client),
+        RedisPauses(client),
+        RedisShelves(client),
+        RedisWalk(client),
         RedisEvents(client),
         RedisMembership(client),
         pass_ms,
+        now_ms,
     )
 
 
@@ -129,6 +198,10 @@ def new_tasks(
     deadline_ms: int = 0,
     key: str = "",
     fingerprint: str = "",
+    state: TaskState = TaskState.QUEUED,
+    not_before_ms: int = 0,
+    parents: Sequence[str] = (),
+    publication: int = 1,
 ) -> list[NewTask]:
     """Make tasks that no store has seen."""
     return [
@@ -142,6 +215,10 @@ def new_tasks(
             deadline_ms=deadline_ms,
             idempotency_key=key,
             fingerprint=fingerprint,
+            state=state,
+            not_before_ms=not_before_ms,
+            parents=tuple(parents),
+            publication=publication,
         )
         for task_id in new_ids(partition, count, now_ms)
     ]

@@ -20,7 +20,8 @@ from scheduler.lanes import Lane
 from scheduler.ports.records import Ending, Lease, OutputChunk, Written
 from scheduler.states import Level, TaskState
 from services.connections import QueueSettings
-from services.gateway.app import Gateway, Ports, serve
+from services.gateway.app import Gateway, serve
+from services.gateway.assembly import Ports
 from services.gateway.settings import GatewaySettings
 from services.lifecycle import CHANNEL_OPTIONS
 from services.status import to_status
@@ -79,14 +80,31 @@ class System:
         return raised.value.code(), list(status_pb2.Status.FromString(raw).details)
 
 
+def ports_of(store: MemoryStore, log: MemoryLog) -> Ports:
+    return Ports(
+        admissions=store.records,
+        queries=store.records,
+        follow_ups=store.follow_ups,
+        dead_letters=store.dead_letters,
+        schedules=store.schedules,
+        pauses=store.pauses,
+        events=store.events,
+        membership=store.membership,
+        log=log.publisher(),
+        clock=SystemClock(),
+    )
+
+
 @asynccontextmanager
 async def running(
-    store: MemoryStore | None = None, log: MemoryLog | None = None, settings: GatewaySettings | None = None
+    store: MemoryStore | None = None,
+    log: MemoryLog | None = None,
+    settings: GatewaySettings | None = None,
+    ports: Ports | None = None,
 ) -> AsyncIterator[System]:
-    clock = SystemClock()
-    store = store or MemoryStore(clock)
+    store = store or MemoryStore(SystemClock())
     log = log or MemoryLog()
-    ports = Ports(store.records, store.records, store.events, store.membership, log.publisher(), clock)
+    ports = ports or ports_of(store, log)
     settings = settings or GatewaySettings(listen="127.0.0.1:0", http_listen="127.0.0.1:0", grace_s=2.0)
     async with (
         serve(settings, QueueSettings(), ports, new_registry()) as gateway,
@@ -116,6 +134,14 @@ async def everything(call: Any) -> list[task_pb2.Task]:
     while (response := await call.read()) is not grpc.aio.EOF:
         found += response.tasks
     return found
+
+
+def parked(log: MemoryLog, pool: str = "default") -> list[envelope_pb2.Publication]:
+    return [
+        publication
+        for payload in log.parked.get(pool, ())
+        for publication in envelope_pb2.Bundle.FromString(payload).publications
+    ]
 
 
 def published(log: MemoryLog) -> list[envelope_pb2.Publication]:

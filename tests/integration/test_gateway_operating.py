@@ -17,9 +17,9 @@ from scheduler.adapters.clock import SystemClock
 from scheduler.adapters.memory import MemoryStore
 from scheduler.adapters.memory.log import MemoryLog
 from services.connections import QueueSettings
-from services.gateway.app import Ports, serve
+from services.gateway.app import serve
 from services.gateway.settings import GatewaySettings
-from tests.integration.gateway import System, prompt, tensor, watch
+from tests.integration.gateway import System, ports_of, prompt, tensor, watch
 
 
 async def test_named_tasks_are_cancelled_one_by_one(system: System) -> None:
@@ -118,11 +118,8 @@ async def test_http_tells_metrics_and_health(system: System) -> None:
 
 
 async def test_a_gateway_that_stops_ends_its_watches_with_a_retry_hint() -> None:
-    clock = SystemClock()
-    store = MemoryStore(clock)
-    ports = Ports(
-        store.records, store.records, store.events, store.membership, MemoryLog().publisher(), clock
-    )
+    store = MemoryStore(SystemClock())
+    ports = ports_of(store, MemoryLog())
     settings = GatewaySettings(listen="127.0.0.1:0", http_listen="127.0.0.1:0", grace_s=15.0)
     async with AsyncExitStack() as client:
         async with serve(settings, QueueSettings(), ports, new_registry()) as gateway:

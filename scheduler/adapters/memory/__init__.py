@@ -1,19 +1,49 @@
-"""The ports in memory: for tests, simulations and everything that is one process."""
+"""The ports in memory: for tests, simulations and everything that is one process.
 
+Also the readable form of what the scripts of the Redis adapter do: one conformance suite holds the two together.
+"""
+
+from scheduler.adapters.memory.dead_letters import MemoryDeadLetters
 from scheduler.adapters.memory.events import MemoryEvents
+from scheduler.adapters.memory.follow_ups import MemoryFollowUps
 from scheduler.adapters.memory.membership import MemoryMembership
+from scheduler.adapters.memory.pauses import MemoryPauses, MemoryShelves
 from scheduler.adapters.memory.records import MemoryRecords
-from scheduler.adapters.memory.state import State
+from scheduler.adapters.memory.schedules import MemorySchedules
+from scheduler.adapters.memory.state import IllegalMove, State
+from scheduler.adapters.memory.sweeps import MemorySweeps
+from scheduler.adapters.memory.walk import MemoryWalk
 from scheduler.adapters.retention import DEFAULT_RETENTION, Retention
 from scheduler.ports.clock import Clock
 
-__all__ = ["MemoryEvents", "MemoryMembership", "MemoryRecords", "MemoryStore"]
+__all__ = [
+    "IllegalMove",
+    "MemoryDeadLetters",
+    "MemoryEvents",
+    "MemoryFollowUps",
+    "MemoryMembership",
+    "MemoryPauses",
+    "MemoryRecords",
+    "MemorySchedules",
+    "MemoryShelves",
+    "MemoryStore",
+    "MemorySweeps",
+    "MemoryWalk",
+]
 
 
 class MemoryStore:
-    """A record store with its events and memberships, over one state and one clock."""
+    """A record store with everything around it, over one state and one clock."""
 
     def __init__(self, clock: Clock, retention: Retention = DEFAULT_RETENTION) -> None:
         self.events = MemoryEvents()
-        self.records = MemoryRecords(State(clock, retention, self.events))
+        state = State(clock, retention, self.events)
+        self.records = MemoryRecords(state)
+        self.sweeps = MemorySweeps(state)
+        self.follow_ups = MemoryFollowUps(state)
+        self.dead_letters = MemoryDeadLetters(state)
+        self.schedules = MemorySchedules(state)
+        self.pauses = MemoryPauses(clock)
+        self.shelves = MemoryShelves(state)
+        self.walk = MemoryWalk(state)
         self.membership = MemoryMembership(clock)

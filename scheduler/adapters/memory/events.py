@@ -41,14 +41,19 @@ class MemoryEvents:
     def __init__(self) -> None:
         self._changes = _Topic[TaskChange]()
         self._cancellations = _Topic[str]()
+        self._wakes = _Topic[int]()
 
     def changes(self) -> AsyncIterator[list[TaskChange]]:
         """Follow changes; see EventFeed."""
         return self._changes.follow()
 
     def cancellations(self) -> AsyncIterator[list[str]]:
-        """Follow ids that were cancelled while RUNNING; see EventFeed."""
+        """Follow ids that were cancelled or expired while RUNNING; see EventFeed."""
         return self._cancellations.follow()
+
+    def wakes(self) -> AsyncIterator[list[int]]:
+        """Follow partitions in which a task ended that others depend on; see EventFeed."""
+        return self._wakes.follow()
 
     def publish(self, changes: list[TaskChange]) -> None:
         """Tell of changes. Never waits."""
@@ -56,6 +61,11 @@ class MemoryEvents:
             self._changes.publish(changes)
 
     def publish_cancellations(self, ids: list[str]) -> None:
-        """Tell of tasks that were cancelled while RUNNING. Never waits."""
+        """Tell of tasks that were cancelled or expired while RUNNING. Never waits."""
         if ids:
             self._cancellations.publish(ids)
+
+    def publish_wakes(self, partitions: list[int]) -> None:
+        """Tell of partitions in which a task ended that others depend on. Never waits."""
+        if partitions:
+            self._wakes.publish(partitions)

@@ -6,12 +6,12 @@ time, chosen as a Failover subscription does, and what that one has not acknowle
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from scheduler.errors import LogUnavailable
 from scheduler.lanes import Lane
-from scheduler.ports.log import Delivery
+from scheduler.ports.log import Delivery, Kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,8 @@ class SetAside:
 class _Partition:
     """One lane: what waits, and what was delivered and is not acknowledged."""
 
-    published: int = 0
+    kept: list[Message] = field(default_factory=list)
+    """Everything that was ever published."""
     waiting: deque[Message] = field(default_factory=deque)
     unacknowledged: dict[int, Message] = field(default_factory=dict)
     active: "MemoryConsumer | None" = None
@@ -59,6 +60,8 @@ class MemoryLog:
     def __init__(self) -> None:
         self.available = True
         self.set_aside: list[SetAside] = []
+        self.parked: dict[str, list[bytes]] = {}
+        self.journal: list[bytes] = []
         self._partitions: dict[Lane, _Partition] = {}
         self._consumers: list[MemoryConsumer] = []
         self._acknowledged = asyncio.Event()
@@ -73,6 +76,10 @@ class MemoryLog:
         self._consumers.append(consumer)
         self._divide()
         return consumer
+
+    def reader(self) -> "MemoryReader":
+        """Connect a reader."""
+        return MemoryReader(self)
 
     def unacknowledged(self, lane: Lane) -> int:
         """Count what the lane still keeps, delivered or not."""
@@ -120,14 +127,25 @@ class MemoryPublisher:
         """See LogPublisher."""
         self._check()
         partition = self._log.partition(lane)
-        partition.published += 1
-        partition.waiting.append(Message(partition.published, payload, dict(properties)))
+        message = Message(len(partition.kept) + 1, payload, dict(properties))
+        partition.kept.append(message)
+        partition.waiting.append(message)
         partition.arrival.set()
 
     async def set_aside(self, lane: Lane, payload: bytes, fault: str) -> None:
         """See LogPublisher."""
         self._check()
         self._log.set_aside.append(SetAside(lane, payload, fault))
+
+    async def park(self, pool: str, payload: bytes) -> None:
+        """See LogPublisher."""
+        self._check()
+        self._log.parked.setdefault(pool, []).append(payload)
+
+    async def journal(self, payload: bytes) -> None:
+        """See LogPublisher."""
+        self._check()
+        self._log.journal.append(payload)
 
     async def close(self) -> None:
         """See LogPublisher."""
@@ -172,3 +190,35 @@ class MemoryConsumer:
         if not self._closed:
             self._closed = True
             self._log.disconnect(self)
+
+
+class MemoryReader:
+    """A LogReader on a MemoryLog."""
+
+    def __init__(self, log: MemoryLog) -> None:
+        self._log = log
+
+    async def lane(self, lane: Lane) -> AsyncGenerator[Kept, None]:
+        """See LogReader."""
+        self._check()
+        for message in tuple(self._log.partition(lane).kept):
+            yield Kept(message.payload, message.properties)
+
+    async def parked(self, pool: str) -> AsyncGenerator[Kept, None]:
+        """See LogReader."""
+        self._check()
+        for payload in tuple(self._log.parked.get(pool, ())):
+            yield Kept(payload, {})
+
+    async def journal(self) -> AsyncGenerator[Kept, None]:
+        """See LogReader."""
+        self._check()
+        for payload in tuple(self._log.journal):
+            yield Kept(payload, {})
+
+    async def close(self) -> None:
+        """See LogReader."""
+
+    def _check(self) -> None:
+        if not self._log.available:
+            raise LogUnavailable("the log is away")

@@ -1,44 +1,29 @@
-"""What the record store in memory consists of, and the few moves that all of its parts share."""
+"""The state of the record store in memory, and the one way in which a task moves.
 
-from collections import Counter, deque
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+Nothing in here waits, so every call of a port is atomic for the event loop that owns the store. A call makes its moves
+and then commits: followers are told, and endings are handed to the follow-ups, once for the whole call.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from scheduler.adapters.memory.events import MemoryEvents
+from scheduler.adapters.memory.partitions import Partition
+from scheduler.adapters.memory.rows import Row
+from scheduler.adapters.memory.sorted_sets import Listing
 from scheduler.adapters.retention import Retention
-from scheduler.ids import partition_of
+from scheduler.ids import is_task_id, partition_of
 from scheduler.ports.clock import Clock
 from scheduler.ports.events import TaskChange
-from scheduler.ports.records import HistoryEntry, NewTask, PublishTicket
-from scheduler.states import Level, TaskState
+from scheduler.ports.records import HistoryEntry, NewTask, PublishTicket, Republication, Update
+from scheduler.states import MOVES, Event, Level, TaskState
 
 HISTORY_KEPT: Final = 32
 
 
-@dataclass(slots=True, eq=False)
-class Row:
-    """One task's record and its token stream."""
-
-    task: NewTask
-    history: list[HistoryEntry]
-    state: TaskState = TaskState.QUEUED
-    attempt: int = 0
-    publication: int = 1
-    returned: int = 0
-    runner: str = ""
-    error: bytes = b""
-    result: bytes = b""
-    lease_until_ms: int = 0
-    expire_ms: int = 0
-    """0 while it is not terminal."""
-    sequence: int = 0
-    chunks: deque[tuple[int, bytes]] = field(default_factory=deque)
-
-    @property
-    def queue(self) -> tuple[str, Level]:
-        """The queue that counts it."""
-        return self.task.pool, self.task.level
+class IllegalMove(Exception):
+    """A caller asked for a move that the table of moves does not have: a fault of the program."""
 
 
 class State:
@@ -50,51 +35,133 @@ class State:
         self.events = events
         self.keys: dict[tuple[str, str], tuple[str, str, int]] = {}
         """(tenant, key) to (id, fingerprint, expiry)."""
-        self.tickets: dict[PublishTicket, int] = {}
-        """When each was made."""
         self.counts: Counter[tuple[str, Level, TaskState]] = Counter()
-        self._rows: dict[str, Row] = {}
+        self.partitions: dict[int, Partition] = {}
+        self.tasks: dict[str, Listing] = {}
+        """All of a tenant."""
+        self.dead: dict[str, Listing] = {}
+        """The dead letters of a tenant."""
+        self._changes: list[TaskChange] = []
+        self._ended: list[Row] = []
+        self._stopped: list[str] = []
+
+    def partition(self, number: int) -> Partition:
+        """Return a partition."""
+        found = self.partitions.get(number)
+        if found is None:
+            found = self.partitions[number] = Partition(number)
+        return found
+
+    def of(self, row: Row) -> Partition:
+        """Return the partition of a record."""
+        return self.partitions[partition_of(row.id)]
+
+    def among(self, numbers: Iterable[int]) -> list[Partition]:
+        """Return those of these partitions that ever had something in them."""
+        return [self.partitions[number] for number in numbers if number in self.partitions]
 
     def add(self, task: NewTask) -> Row:
-        """Record a task as QUEUED."""
-        row = Row(task, [HistoryEntry(self.clock.now_ms(), TaskState.QUEUED, "")])
-        self._rows[task.id] = row
-        self.counts[*row.queue, TaskState.QUEUED] += 1
+        """Record a task in the state that it begins in."""
+        # What is not QUEUED has not come to its first publication.
+        number = task.publication - (task.state is not TaskState.QUEUED)
+        history = [HistoryEntry(self.clock.now_ms(), task.state, "")]
+        row = Row(task, task.state, number, history, set(task.parents))
+        partition = self.partition(partition_of(task.id))
+        partition.rows[task.id] = row
+        if task.state is TaskState.SCHEDULED:
+            partition.timers.put(task.id, task.not_before_ms)
+        if task.deadline_ms:
+            partition.deadlines.put(task.id, task.deadline_ms)
+        self.tasks.setdefault(task.tenant, Listing()).add(task.id)
+        self.counts[*row.queue, row.state] += 1
+        self._changes.append(TaskChange(task.id, row.state, 0))
         return row
 
     def row(self, task_id: str) -> Row | None:
         """Find a record; one that has expired is forgotten here."""
-        row = self._rows.get(task_id)
-        if row is not None and row.expire_ms and row.expire_ms <= self.clock.now_ms():
-            del self._rows[task_id]
+        partition = self.partitions.get(partition_of(task_id)) if is_task_id(task_id) else None
+        row = partition.rows.get(task_id) if partition else None
+        if partition and row and row.expire_ms and row.expire_ms <= self.clock.now_ms():
+            del partition.rows[task_id]
+            self.tasks.get(row.task.tenant, Listing()).drop(task_id)
+            self.dead.get(row.task.tenant, Listing()).drop(task_id)
             return None
         return row
 
-    def rows(self) -> Iterator[tuple[str, Row]]:
-        """Go through all records that have not expired."""
-        for task_id in list(self._rows):
-            row = self.row(task_id)
-            if row is not None:
-                yield task_id, row
+    def page(self, listing: Listing, before: str, limit: int) -> list[str]:
+        """Return the newest `limit` ids of a listing before an id; those whose records have expired leave it here."""
+        found: list[str] = []
+        while len(found) < limit:
+            part = listing.newest(before, limit - len(found))
+            if not part:
+                break
+            before = part[-1]
+            found += [task_id for task_id in part if self.row(task_id) is not None]
+        return found
 
     def held(self, task_id: str, attempt: int) -> Row | None:
         """Find the record of a task that runs in this very attempt: the fence before every write of a runner."""
         row = self.row(task_id)
         return row if row and row.state is TaskState.RUNNING and row.attempt == attempt else None
 
-    def move(self, row: Row, state: TaskState, reason: str = "") -> TaskChange:
-        """Enter a state: counters, history and expiry follow."""
-        now = self.clock.now_ms()
-        self.counts[*row.queue, row.state] -= 1
-        self.counts[*row.queue, state] += 1
-        row.state = state
+    def move(self, row: Row, event: Event, reason: str = "") -> None:
+        """Let an event happen to a task: every change of a state is one of these.
+
+        A lease and a timer end with the state that they belong to, the publication grows by one whenever the task
+        becomes QUEUED, and a terminal state ends the deadline and begins the retention. Raises IllegalMove.
+        """
+        after = MOVES.get((row.state, event))
+        if after is None:
+            raise IllegalMove(f"{event} cannot happen to a task that is {row.state.name}")
+        now, before, partition = self.clock.now_ms(), row.state, self.of(row)
+        self.counts[*row.queue, before] -= 1
+        self.counts[*row.queue, after] += 1
+        if after is not before:
+            partition.leases.drop(row.id)
+            partition.timers.drop(row.id)
+        if after is TaskState.QUEUED:
+            row.publication += 1
+        if after is not TaskState.BLOCKED:
+            row.waits_for.clear()
+        row.state = after
+        row.moves += 1
         if len(row.history) >= HISTORY_KEPT:
             # The creation stays.
             del row.history[1]
-        row.history.append(HistoryEntry(now, state, reason))
-        if state.terminal:
-            row.expire_ms = now + self.retention.retention_s * 1000
-        return TaskChange(row.task.id, state, row.attempt)
+        row.history.append(HistoryEntry(now, after, reason))
+        self._changes.append(TaskChange(row.id, after, row.attempt))
+        if after.terminal:
+            partition.deadlines.drop(row.id)
+            row.expire_ms = now + self.retention.record_s(row.task.tenant) * 1000
+            self._ended.append(row)
+        if event is Event.ATTEMPTS_EXHAUSTED:
+            self.bury(row)
+
+    def bury(self, row: Row) -> None:
+        """Enter a FAILED task in the dead letters of its tenant."""
+        row.expire_ms = self.clock.now_ms() + self.retention.dead_letter_s * 1000
+        self.dead.setdefault(row.task.tenant, Listing()).add(row.id)
+
+    def stop(self, row: Row, event: Event, reason: str = "") -> None:
+        """End a task in any state; whoever executes it is told."""
+        if row.state is TaskState.RUNNING:
+            self._stopped.append(row.id)
+        self.move(row, event, reason)
+
+    def rewrite(self, row: Row, update: Update) -> None:
+        """Give a task other contents; its counters and its deadline follow, its timer does not."""
+        self.counts[*row.queue, row.state] -= 1
+        row.task = row.task._replace(
+            level=update.level,
+            deadline_ms=update.deadline_ms,
+            not_before_ms=update.not_before_ms,
+            envelope=update.envelope,
+        )
+        self.counts[*row.queue, row.state] += 1
+        deadlines = self.of(row).deadlines
+        deadlines.drop(row.id)
+        if update.deadline_ms:
+            deadlines.put(row.id, update.deadline_ms)
 
     def append(self, row: Row, payload: bytes) -> int:
         """Append a chunk to the task's stream and return its number."""
@@ -104,12 +171,35 @@ class State:
             row.chunks.popleft()
         return row.sequence
 
-    def remind(self, rows: Sequence[Row]) -> list[PublishTicket]:
-        """Make the tickets of rows that are on their way to the log: one for each partition."""
+    def grown(self, row: Row) -> None:
+        """Tell of a stream that grew."""
+        self._changes.append(TaskChange(row.id, row.state, row.attempt, output=True))
+
+    def remind(
+        self, rows: Sequence[Row], made_ms: int | None = None
+    ) -> tuple[list[Republication], list[PublishTicket]]:
+        """Return what must be put on the log, with its tickets: one for each partition, made at `made_ms` or now."""
         members: dict[int, list[str]] = {}
-        for row in rows:
-            members.setdefault(partition_of(row.task.id), []).append(f"{row.publication}:{row.task.id}")
-        tickets = [PublishTicket(partition, ";".join(names)) for partition, names in members.items()]
-        for ticket in tickets:
-            self.tickets.setdefault(ticket, self.clock.now_ms())
-        return tickets
+        again = [row.republication() for row in rows]
+        for row, item in zip(rows, again, strict=True):
+            # A number 0 says nothing of which envelope must be parked: the count of moves does.
+            name = f"{item.publication}:{item.id}:{row.moves}"
+            members.setdefault(partition_of(item.id), []).append(name)
+        tickets = [PublishTicket(number, ";".join(names)) for number, names in members.items()]
+        for number, member in tickets:
+            agenda = self.partition(number).tickets
+            if agenda.at(member) is None:
+                agenda.put(member, self.clock.now_ms() if made_ms is None else made_ms)
+        return again, tickets
+
+    def commit(self) -> None:
+        """End a call: tell of its changes, and keep what follows from its endings."""
+        changes, ended, stopped = self._changes, self._ended, self._stopped
+        self._changes, self._ended, self._stopped = [], [], []
+        by_partition: dict[int, list[Row]] = {}
+        for row in ended:
+            by_partition.setdefault(partition_of(row.id), []).append(row)
+        wakes = [number for number, rows in by_partition.items() if self.partition(number).follow_up(rows)]
+        self.events.publish(changes)
+        self.events.publish_cancellations(stopped)
+        self.events.publish_wakes(wakes)

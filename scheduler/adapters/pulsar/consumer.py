@@ -158,7 +158,13 @@ class _Intake:
             return
         if result == OK:
             self._ready.put_nowait(
-                Delivery(self.lane, message.data(), message.properties(), token=message.message_id())
+                Delivery(
+                    self.lane,
+                    message.data(),
+                    message.properties(),
+                    token=message.message_id(),
+                    publish_time_ms=message.publish_timestamp(),
+                )
             )
             self._ask()
         else:

@@ -10,16 +10,12 @@ import pulsar
 import pulsar.asyncio
 
 from scheduler.adapters.pulsar.client import OK, answer_on, close_client, open_client, unavailable
+from scheduler.adapters.pulsar.names import parked_topic, results_topic, unreadable_topic
 from scheduler.errors import LogUnavailable
 from scheduler.lanes import Lane
 
 FAULT_PROPERTY: Final = "fault"
 LANE_PROPERTY: Final = "lane"
-
-
-def unreadable_topic(namespace: str, pool: str) -> str:
-    """Name the topic that keeps what a pool's schedulers could not read."""
-    return f"persistent://{namespace}/unreadable.{pool}"
 
 
 class PulsarPublisher:
@@ -71,6 +67,14 @@ class PulsarPublisher:
         """See LogPublisher. Raises LogUnavailable as `publish` does."""
         properties = {FAULT_PROPERTY: fault, LANE_PROPERTY: lane.topic(self._namespace)}
         await self._send(unreadable_topic(self._namespace, lane.pool), payload, properties)
+
+    async def park(self, pool: str, payload: bytes) -> None:
+        """See LogPublisher."""
+        await self._send(parked_topic(self._namespace, pool), payload, {})
+
+    async def journal(self, payload: bytes) -> None:
+        """See LogPublisher."""
+        await self._send(results_topic(self._namespace), payload, {})
 
     async def close(self) -> None:
         """See LogPublisher. What the broker does not settle within the grace fails with LogUnavailable."""

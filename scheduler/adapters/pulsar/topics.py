@@ -2,7 +2,8 @@
 
 The embedded broker has no admin API and needs none: a lane is made when it is first used. On Apache Pulsar a lane
 is a partition of a topic that must exist, and the subscription must exist before anything is published, because a
-broker deletes what nobody is subscribed to.
+broker deletes what nobody is subscribed to. What is on the topics beside the lanes, and what is acknowledged on the
+lanes, is kept for the retention of the namespace: as far back as that recovery can look.
 """
 
 import asyncio
@@ -12,7 +13,7 @@ from urllib.parse import quote
 
 import aiohttp
 
-from scheduler.adapters.pulsar.publisher import unreadable_topic
+from scheduler.adapters.pulsar.names import parked_topic, results_topic, unreadable_topic
 from scheduler.errors import LogUnavailable, StartupRefused
 from scheduler.lanes import queue_topic
 from scheduler.states import Level
@@ -63,8 +64,11 @@ async def ensure_topics(
                 path = _path(queue_topic(namespace, pool, level))
                 await admin.ensure_partitions(path, lanes)
                 await admin.ensure_subscription(path, subscription)
+            plain = [results_topic(namespace)]
             for pool in sorted({pool for pool, _ in queues}):
-                await admin.call("PUT", _path(unreadable_topic(namespace, pool)), {}, exists_is_fine=True)
+                plain += [unreadable_topic(namespace, pool), parked_topic(namespace, pool)]
+            for topic in plain:
+                await admin.call("PUT", _path(topic), {}, exists_is_fine=True)
     except (aiohttp.ClientConnectionError, TimeoutError) as error:
         raise LogUnavailable(f"the broker's admin API at {admin_url} does not answer: {error!r}") from error
 

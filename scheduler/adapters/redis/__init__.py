@@ -2,20 +2,31 @@
 
 from scheduler.adapters.redis.admission import RedisAdmission
 from scheduler.adapters.redis.connection import connect
+from scheduler.adapters.redis.dead_letters import RedisDeadLetters
 from scheduler.adapters.redis.events import RedisEvents
+from scheduler.adapters.redis.follow_ups import RedisFollowUps
 from scheduler.adapters.redis.leases import RedisLeases
 from scheduler.adapters.redis.membership import RedisMembership
 from scheduler.adapters.redis.outcomes import RedisOutcomes
+from scheduler.adapters.redis.pauses import RedisPauses, RedisShelves
 from scheduler.adapters.redis.queries import RedisQueries
+from scheduler.adapters.redis.schedules import RedisSchedules
 from scheduler.adapters.redis.sweeps import RedisSweeps
+from scheduler.adapters.redis.walk import RedisWalk
 
 __all__ = [
     "RedisAdmission",
+    "RedisDeadLetters",
     "RedisEvents",
+    "RedisFollowUps",
     "RedisLeases",
     "RedisMembership",
     "RedisOutcomes",
+    "RedisPauses",
     "RedisQueries",
+    "RedisSchedules",
+    "RedisShelves",
     "RedisSweeps",
+    "RedisWalk",
     "connect",
 ]

@@ -21,10 +21,7 @@ class RedisAdmission:
     def __init__(self, client: Redis, retention: Retention = DEFAULT_RETENTION) -> None:
         self._client = client
         self._script = load_script("create")
-        self._header: list[Argument] = [
-            retention.retention_s * 1000,
-            retention.key_s * 1000,
-        ]
+        self._retention = retention
 
     async def create(self, tasks: Sequence[NewTask]) -> tuple[list[Admission], list[PublishTicket]]:
         """Record tasks; see AdmissionStore."""
@@ -45,7 +42,7 @@ class RedisAdmission:
             if member:
                 tickets.append(PublishTicket(partition, member.decode()))
             for place, task in zip(places, batch, strict=True):
-                found[place] = Admission(CREATED, task.id, QUEUED, 1, now)
+                found[place] = Admission(CREATED, task.id, task.state, _first_publication(task), now)
             for position, verdict, task_id, packed in odd:
                 found[places[position - 1]] = _admission(verdict, task_id, packed)
         return [found[place] for place in range(len(tasks))], tickets
@@ -58,19 +55,45 @@ class RedisAdmission:
         if commands:
             await run_commands(self._client, commands)
 
+    async def hasten(self, tickets: Sequence[PublishTicket]) -> None:
+        """Make tickets due; see AdmissionStore."""
+        commands: list[Command] = [
+            ("ZADD", f"{PREFIXES[ticket.partition]}unpublished", "XX", 0, ticket.member) for ticket in tickets
+        ]
+        if commands:
+            await run_commands(self._client, commands)
+
     def _arguments(self, batch: Sequence[NewTask]) -> list[Argument]:
         runs = [(tenant, list(run)) for tenant, run in groupby(batch, lambda task: task.tenant)]
-        arguments = [*self._header, len(runs)]
+        arguments: list[Argument] = [self._retention.key_s * 1000, len(runs)]
         for tenant, run in runs:
             keyed = any(task.idempotency_key for task in run)
-            arguments += (tenant, index_name(tenant), len(run), int(keyed))
+            special = any(_is_special(task) for task in run)
+            kept_ms = self._retention.record_s(tenant) * 1000
+            arguments += (tenant, index_name(tenant), kept_ms, len(run), int(keyed), int(special))
             for task in run:
                 meta = f"{task.max_attempts},{task.deadline_ms},{task.pool}.{int(task.level)}"
                 arguments += (task.id, meta, task.envelope)
                 if keyed:
                     key = task.idempotency_key
                     arguments.append(key_digest(tenant, key) + task.fingerprint if key else "")
+                if special:
+                    arguments.append(_birth(task) if _is_special(task) else "")
         return arguments
+
+
+def _is_special(task: NewTask) -> bool:
+    return task.deadline_ms != 0 or task.state is not QUEUED or task.publication != 1
+
+
+def _first_publication(task: NewTask) -> int:
+    """Return the number with which a record begins: one less for what is not QUEUED yet."""
+    return task.publication if task.state is QUEUED else task.publication - 1
+
+
+def _birth(task: NewTask) -> str:
+    parents = ",".join(task.parents)
+    return f"{int(task.state)},{_first_publication(task)},{task.not_before_ms},{task.deadline_ms};{parents}"
 
 
 def _admission(verdict: int, task_id: bytes, packed: bytes) -> Admission:

@@ -17,7 +17,7 @@ from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ResponseError
 
 from scheduler.adapters.redis.connection import pack, timeout_of, unavailable
-from scheduler.adapters.redis.partitions import CANCELLED, EVENTS
+from scheduler.adapters.redis.partitions import CANCELLED, EVENTS, WAKES
 from scheduler.errors import RecordsUnavailable
 from scheduler.ports.events import TaskChange
 from scheduler.states import TaskState
@@ -54,10 +54,16 @@ class RedisEvents:
                 yield read_changes(body)
 
     async def cancellations(self) -> AsyncIterator[list[str]]:
-        """Follow ids that were cancelled while RUNNING; see EventFeed."""
+        """Follow ids that were cancelled or expired while RUNNING; see EventFeed."""
         async with aclosing(_follow(self._client, CANCELLED)) as messages:
             async for message in messages:
                 yield message.decode().split(",") if message else []
+
+    async def wakes(self) -> AsyncIterator[list[int]]:
+        """Follow partitions whose follow-ups should not wait; see EventFeed."""
+        async with aclosing(_follow(self._client, WAKES)) as messages:
+            async for message in messages:
+                yield [int(message)] if message else []
 
 
 def read_changes(body: str) -> list[TaskChange]:

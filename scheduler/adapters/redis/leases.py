@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from redis.asyncio import Redis
 
 from scheduler.adapters.redis.connection import Argument
+from scheduler.adapters.redis.keeping import retention_argument
 from scheduler.adapters.redis.partitions import PREFIXES, by_partition, republications, ticket
 from scheduler.adapters.redis.scripts import load_script, run_script
 from scheduler.adapters.retention import DEFAULT_RETENTION, Retention
@@ -18,10 +19,10 @@ class RedisLeases:
 
     def __init__(self, client: Redis, retention: Retention = DEFAULT_RETENTION) -> None:
         self._client = client
-        self._lease = load_script("lease")
+        self._lease = load_script("lease", "keeping", "endings")
         self._renew = load_script("renew")
-        self._give_back = load_script("give_back")
-        self._retention_ms = retention.retention_s * 1000
+        self._give_back = load_script("give_back", "requeue")
+        self._retention = retention_argument(retention)
 
     async def lease(self, wanted: Sequence[tuple[str, int]], runner: str, lease_ms: int) -> list[LeaseReply]:
         """Lease tasks to a runner; see LeaseStore."""
@@ -30,7 +31,7 @@ class RedisLeases:
         split = by_partition(wanted, lambda pair: pair[0])
         calls = []
         for partition, places in split.items():
-            arguments: list[Argument] = [self._retention_ms, runner, lease_ms]
+            arguments: list[Argument] = [self._retention, runner, lease_ms]
             for place in places:
                 arguments += wanted[place]
             calls.append((PREFIXES[partition], arguments))

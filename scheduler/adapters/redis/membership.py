@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from redis.asyncio import Redis
 
-from scheduler.adapters.redis.scripts import load_script, run_commands, run_script
+from scheduler.adapters.redis.scripts import load_bare_script, run_commands, run_script
 
 
 class RedisMembership:
@@ -12,9 +12,9 @@ class RedisMembership:
 
     def __init__(self, client: Redis) -> None:
         self._client = client
-        self._announce = load_script("announce_member", prelude=False)
-        self._members = load_script("read_members", prelude=False)
-        self._hold = load_script("hold_duty", prelude=False)
+        self._announce = load_bare_script("announce_member")
+        self._members = load_bare_script("read_members")
+        self._hold = load_bare_script("hold_duty")
 
     async def announce(self, role: str, member: str, card: bytes, ttl_ms: int) -> None:
         """Show a card; see Membership."""

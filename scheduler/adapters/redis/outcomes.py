@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from redis.asyncio import Redis
 
 from scheduler.adapters.redis.connection import Argument
+from scheduler.adapters.redis.keeping import retention_argument
 from scheduler.adapters.redis.partitions import PREFIXES, by_partition
 from scheduler.adapters.redis.scripts import load_script, run_script
 from scheduler.adapters.retention import DEFAULT_RETENTION, Retention
@@ -19,21 +20,22 @@ class RedisOutcomes:
 
     def __init__(self, client: Redis, retention: Retention = DEFAULT_RETENTION) -> None:
         self._client = client
-        self._finish = load_script("finish")
-        self._append = load_script("append")
+        self._finish = load_script("finish", "keeping", "letters")
+        self._append = load_script("append", "keeping")
         self._header: list[Argument] = [
-            retention.retention_s * 1000,
+            retention_argument(retention),
             retention.stream_chunks,
         ]
+        self._dead_letter_ms = retention.dead_letter_s * 1000
 
     async def finish(self, endings: Sequence[Ending]) -> list[Written]:
-        """Write terminal states; see OutcomeStore."""
+        """Write terminal states, or plan the next attempt; see OutcomeStore."""
         if not endings:
             return []
         split = by_partition(endings, lambda ending: ending.id)
         calls = []
         for partition, places in split.items():
-            arguments = list(self._header)
+            arguments = [*self._header, self._dead_letter_ms]
             for place in places:
                 ending = endings[place]
                 succeeded = ending.state is TaskState.SUCCEEDED
@@ -42,7 +44,7 @@ class RedisOutcomes:
                 else:
                     arguments += (
                         ending.id,
-                        f"!{int(ending.state)},{ending.attempt},{ending.reason}",
+                        f"!{int(ending.state)},{ending.attempt},{_retry_in_ms(ending)},{ending.reason}",
                         ending.result if succeeded else ending.error,
                         ending.last_output,
                     )
@@ -72,3 +74,7 @@ class RedisOutcomes:
             for place, number in zip(places, sequence, strict=True):
                 numbers[place] = number
         return numbers
+
+
+def _retry_in_ms(ending: Ending) -> int:
+    return ending.retry_in_ms if ending.state is TaskState.FAILED else -1

@@ -16,7 +16,10 @@ EVENTS: Final = "fb:events"
 """Channel of all changes."""
 
 CANCELLED: Final = "fb:cancelled"
-"""Channel of ids that were cancelled while RUNNING."""
+"""Channel of ids that were cancelled or expired while RUNNING."""
+
+WAKES: Final = "fb:wakes"
+"""Channel of partitions in which a task ended that others depend on."""
 
 
 def by_partition(items: Sequence[T], id_of: Callable[[T], str]) -> dict[int, list[int]]:
@@ -47,8 +50,11 @@ def key_digest(tenant: str, key: str) -> str:
 
 
 def republications(flat: Sequence[bytes]) -> list[Republication]:
-    """Read id, publication, envelope, … as scripts return them."""
-    return [Republication(flat[i].decode(), int(flat[i + 1]), flat[i + 2]) for i in range(0, len(flat), 3)]
+    """Read id, publication, envelope, isolation, … as scripts return them."""
+    return [
+        Republication(flat[i].decode(), int(flat[i + 1]), flat[i + 2], flat[i + 3].decode())
+        for i in range(0, len(flat), 4)
+    ]
 
 
 def ticket(partition: int, member: bytes) -> list[PublishTicket]:

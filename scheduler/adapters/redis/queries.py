@@ -1,4 +1,4 @@
-"""Reads records, listings, token streams and counters, and cancels."""
+"""Reads records, listings, token streams and counters, cancels, and changes what waits."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -6,16 +6,35 @@ from typing import Final
 from redis.asyncio import Redis
 
 from scheduler.adapters.redis.connection import Argument, Command
-from scheduler.adapters.redis.partitions import PREFIXES, by_known_partition, index_name
+from scheduler.adapters.redis.keeping import retention_argument
+from scheduler.adapters.redis.listing import newest
+from scheduler.adapters.redis.partitions import (
+    PREFIXES,
+    by_known_partition,
+    index_name,
+    republications,
+    ticket,
+)
 from scheduler.adapters.redis.records import read_record
 from scheduler.adapters.redis.scripts import load_script, run_commands, run_script
 from scheduler.adapters.retention import DEFAULT_RETENTION, Retention
 from scheduler.ids import is_task_id
-from scheduler.ports.records import Cancelled, QueueCount, Record
+from scheduler.ports.records import (
+    Cancelled,
+    PublishTicket,
+    QueueCount,
+    Record,
+    Republication,
+    Update,
+    Updated,
+)
 from scheduler.states import Level
 
 READ_AT_ONCE: Final = 500
 """Records read in one round trip, which bounds what a reply holds in memory."""
+
+KINDS: Final = ("queued", "running", "waiting")
+"""Counters of a queue, as scripts/prelude.lua names them."""
 
 VERDICTS = (None, Cancelled.CANCELLED, Cancelled.ALREADY_TERMINAL, Cancelled.NOT_FOUND)
 
@@ -25,10 +44,10 @@ class RedisQueries:
 
     def __init__(self, client: Redis, retention: Retention = DEFAULT_RETENTION) -> None:
         self._client = client
-        self._cancel = load_script("cancel")
-        self._prune = load_script("prune_index", prelude=False)
+        self._cancel = load_script("cancel", "keeping", "endings")
+        self._update = load_script("update", "requeue")
         self._header: list[Argument] = [
-            retention.retention_s * 1000,
+            retention_argument(retention),
             retention.stream_chunks,
         ]
 
@@ -49,24 +68,7 @@ class RedisQueries:
 
     async def list_ids(self, tenant: str, before: str, limit: int) -> list[str]:
         """List a tenant's ids, newest first; see QueryStore. Entries of expired records go when they are met."""
-        name = index_name(tenant)
-        found: list[str] = []
-        while limit > 0:
-            wanted = limit - len(found)
-            commands: list[Command] = [
-                ("ZREVRANGEBYLEX", f"{prefix}ix:{name}", _below(prefix, before), "-", "LIMIT", 0, wanted)
-                for prefix in PREFIXES
-            ]
-            replies = await run_commands(self._client, commands)
-            page = sorted([task_id.decode() for ids in replies for task_id in ids], key=_age, reverse=True)[
-                :wanted
-            ]
-            there = await self._present(name, page)
-            found += there
-            if len(there) == len(page) or len(page) < wanted:
-                break
-            before = page[-1]
-        return found
+        return await newest(self._client, f"ix:{index_name(tenant)}", before, limit)
 
     async def output(self, task_id: str, after: int, limit: int) -> list[tuple[int, bytes]]:
         """Read a token stream; see QueryStore."""
@@ -103,32 +105,30 @@ class RedisQueries:
         for flat in await run_commands(self._client, commands):
             for i in range(0, len(flat), 2):
                 pool, level, kind = flat[i].decode().rsplit(".", 2)
-                count = counts.setdefault((pool, int(level)), [0, 0])
-                count[kind == "running"] += int(flat[i + 1])
-        return [
-            QueueCount(pool, Level(level), queued, running)
-            for (pool, level), (queued, running) in sorted(counts.items())
-        ]
+                count = counts.setdefault((pool, int(level)), [0, 0, 0])
+                count[KINDS.index(kind)] += int(flat[i + 1])
+        return [QueueCount(pool, Level(level), *count) for (pool, level), count in sorted(counts.items())]
 
-    async def _present(self, name: str, ids: Sequence[str]) -> list[str]:
-        if not ids:
-            return []
-        commands: list[Command] = [("EXISTS", f"fb:{{{task_id[:2]}}}:t:{task_id}") for task_id in ids]
-        flags = await run_commands(self._client, commands)
-        gone = [task_id for task_id, flag in zip(ids, flags, strict=True) if not flag]
-        if gone:
-            calls: list[tuple[str, list[Argument]]] = [
-                (PREFIXES[partition], [name, *(gone[place] for place in places)])
-                for partition, places in by_known_partition(gone).items()
-            ]
-            await run_script(self._client, self._prune, calls)
-        return [task_id for task_id, flag in zip(ids, flags, strict=True) if flag]
-
-
-def _age(task_id: str) -> str:
-    return task_id[3:]
-
-
-def _below(prefix: str, before: str) -> str:
-    # An index holds whole ids of its partition, so the cursor is moved into each.
-    return f"({prefix[4:6]}{before[2:]}" if before else "+"
+    async def update(
+        self, updates: Sequence[Update], tenant: str
+    ) -> tuple[list[Updated], list[Republication], list[PublishTicket]]:
+        """Change tasks that wait; see QueryStore."""
+        answers = [Updated.NOT_FOUND] * len(updates)
+        back: list[Republication] = []
+        tickets: list[PublishTicket] = []
+        split = by_known_partition([update.id for update in updates])
+        calls = []
+        for partition, places in split.items():
+            arguments: list[Argument] = [tenant]
+            for place in places:
+                update = updates[place]
+                arguments += (update.id, update.publication, int(update.level), update.deadline_ms)
+                arguments += (update.not_before_ms, update.envelope, update.replaces)
+            calls.append((PREFIXES[partition], arguments))
+        replies = await run_script(self._client, self._update, calls) if calls else []
+        for (partition, places), (member, flat, codes) in zip(split.items(), replies, strict=True):
+            back += republications(flat)
+            tickets += ticket(partition, member)
+            for place, code in zip(places, codes, strict=True):
+                answers[place] = Updated(code)
+        return answers, back, tickets

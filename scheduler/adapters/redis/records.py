@@ -13,7 +13,7 @@ def read_record(task_id: str, values: Sequence[bytes | None]) -> Record:
     """Build a Record of the fields v, t, w, x, e and, when it was asked for, o. The first is not None."""
     packed = (values[0] or b"").decode()
     head, *steps = packed.split(";")
-    state, attempt, publication = head.split(",", 3)[:3]
+    state, attempt, publication, returned = head.split(",", 4)[:4]
     history = tuple([HistoryEntry(int(step[1:14]), STATES[step[0]], step[14:]) for step in steps])
     queue_time = start_time = 0
     for entry in history:
@@ -37,4 +37,5 @@ def read_record(task_id: str, values: Sequence[bytes | None]) -> Record:
         error=values[3] or b"",
         result=(values[5] or b"") if len(values) > 5 else b"",
         history=history,
+        uncharged=int(returned),
     )

@@ -22,12 +22,20 @@ class Script:
 
 
 @cache
-def load_script(name: str, *, prelude: bool = True) -> Script:
-    """Read a script of this package; record scripts get the shared prelude in front."""
+def load_script(name: str, *parts: str) -> Script:
+    """Read a script of this package behind the prelude of record scripts and further shared parts."""
+    return _script("prelude", *parts, name)
+
+
+@cache
+def load_bare_script(name: str) -> Script:
+    """Read a script that stands alone."""
+    return _script(name)
+
+
+def _script(*names: str) -> Script:
     folder = resources.files(__package__) / "scripts"
-    text = (folder / f"{name}.lua").read_bytes()
-    if prelude:
-        text = (folder / "prelude.lua").read_bytes() + text
+    text = b"".join([(folder / f"{name}.lua").read_bytes() for name in names])
     return Script(text, hashlib.sha1(text, usedforsecurity=False).hexdigest())
 
 

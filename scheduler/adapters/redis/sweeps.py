@@ -1,4 +1,4 @@
-"""Finds what a death interrupted: leases that ran out and publications that never reached the log."""
+"""Finds what a death interrupted, and what is due."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,10 +6,12 @@ from typing import Any
 from redis.asyncio import Redis
 
 from scheduler.adapters.redis.connection import Argument
-from scheduler.adapters.redis.partitions import PREFIXES, republications, ticket
-from scheduler.adapters.redis.scripts import Script, load_script, run_script
+from scheduler.adapters.redis.keeping import retention_argument
+from scheduler.adapters.redis.partitions import PREFIXES, by_partition, republications, ticket
+from scheduler.adapters.redis.scripts import Script, load_bare_script, load_script, run_script
 from scheduler.adapters.retention import DEFAULT_RETENTION, Retention
 from scheduler.ports.records import PublishTicket, Republication
+from scheduler.ports.sweeps import Death, Due
 
 
 class RedisSweeps:
@@ -17,9 +19,26 @@ class RedisSweeps:
 
     def __init__(self, client: Redis, retention: Retention = DEFAULT_RETENTION) -> None:
         self._client = client
-        self._expire = load_script("expire_leases")
+        self._due = load_bare_script("due")
+        self._expire = load_script("expire_leases", "keeping", "endings", "letters", "requeue")
+        self._wake = load_script("wake", "requeue")
+        self._expire_deadlines = load_script("expire_deadlines", "keeping", "endings")
         self._unpublished = load_script("unpublished")
-        self._retention_ms = retention.retention_s * 1000
+        self._died = load_script("runner_died", "keeping", "endings", "letters", "requeue")
+        self._retention = retention_argument(retention)
+        self._dead_letter_ms = retention.dead_letter_s * 1000
+
+    async def due(self, partitions: Sequence[int], republish_after_ms: int) -> Due:
+        """Look at all partitions; see SweepStore."""
+        due = Due([], [], [], [], [], [], -1)
+        next_in_ms = -1
+        for partition, (sum_, soonest) in await self._sweep(self._due, partitions, [republish_after_ms]):
+            for place, found in enumerate(due[:6]):
+                if sum_ >> place & 1:
+                    found.append(partition)
+            if soonest >= 0 and (next_in_ms < 0 or soonest < next_in_ms):
+                next_in_ms = soonest
+        return due._replace(next_in_ms=next_in_ms)
 
     async def expire_leases(
         self, partitions: Sequence[int], limit: int, error: bytes
@@ -28,12 +47,28 @@ class RedisSweeps:
         back: list[Republication] = []
         lost: list[str] = []
         tickets: list[PublishTicket] = []
-        arguments: list[Argument] = [self._retention_ms, limit, error]
+        arguments: list[Argument] = [self._retention, self._dead_letter_ms, limit, error]
         for partition, (member, flat, failed) in await self._sweep(self._expire, partitions, arguments):
             back += republications(flat)
             lost += [task_id.decode() for task_id in failed]
             tickets += ticket(partition, member)
         return back, lost, tickets
+
+    async def wake(
+        self, partitions: Sequence[int], limit: int
+    ) -> tuple[list[Republication], list[PublishTicket]]:
+        """Make tasks QUEUED whose time has come; see SweepStore."""
+        back: list[Republication] = []
+        tickets: list[PublishTicket] = []
+        for partition, (member, flat) in await self._sweep(self._wake, partitions, [limit]):
+            back += republications(flat)
+            tickets += ticket(partition, member)
+        return back, tickets
+
+    async def expire_deadlines(self, partitions: Sequence[int], limit: int) -> list[str]:
+        """Make tasks EXPIRED whose deadline has passed; see SweepStore."""
+        replies = await self._sweep(self._expire_deadlines, partitions, [self._retention, limit])
+        return [task_id.decode() for _, ids in replies for task_id in ids]
 
     async def unpublished(
         self, partitions: Sequence[int], older_than_ms: int, limit: int
@@ -45,6 +80,19 @@ class RedisSweeps:
             for partition, found in replies
             for member, flat in found
         ]
+
+    async def runner_died(self, deaths: Sequence[Death], reason: str, error: bytes) -> int:
+        """End the attempts that a dead runner held; see SweepStore."""
+        if not deaths:
+            return 0
+        calls = []
+        for partition, places in by_partition(deaths, lambda death: death.id).items():
+            arguments: list[Argument] = [self._retention, self._dead_letter_ms, error, reason]
+            for place in places:
+                death = deaths[place]
+                arguments += (death.id, death.attempt, int(death.charged), death.isolation)
+            calls.append((PREFIXES[partition], arguments))
+        return sum(await run_script(self._client, self._died, calls))
 
     async def _sweep(
         self, script: Script, partitions: Sequence[int], arguments: list[Argument]

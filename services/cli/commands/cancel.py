@@ -41,16 +41,23 @@ def cancel(
             "Cancel every task that matches?" if filtered else "Cancel every task?", abort=True, err=True
         )
     with client(ctx.obj) as opened, named(ids):
-        if ids:
-            done = opened.cancel(ids)
-        else:
-            done = opened.cancel_matching(
+        if not ids:
+            for progress in opened.cancel_all_matching(
                 states=states, model=model, labels=labels, priorities=priorities, pool=pool
-            )
+            ):
+                if json_ and progress.done:
+                    render.emit(progress)
+                elif not json_:
+                    last = "" if progress.done else " so far"
+                    click.echo(
+                        f"{progress.cancelled} of {progress.seen} cancelled{last}", err=not progress.done
+                    )
+            return
+        done = opened.cancel(ids)
     if json_:
         render.emit(done)
     else:
-        for id_, fate in done.outcomes.items() if ids else ():
+        for id_, fate in done.outcomes.items():
             click.echo(f"{id_}  {fate.replace('_', ' ')}")
         click.echo(
             f"{done.cancelled} cancelled, {done.already_terminal} had ended, {done.not_found} not found"

@@ -59,8 +59,10 @@ def show(task: "TaskInfo") -> None:
             ("level", task.priority.value),
             ("pool", task.pool),
             ("labels", render.labels(task.labels)),
-            ("attempt", task.attempt),
+            ("attempt", _attempt(task)),
             ("runner", task.runner),
+            ("replay of", task.replay_of),
+            ("schedule", task.schedule),
             ("created", task.create_time),
             ("started", task.start_time),
             ("ended", task.end_time),
@@ -84,6 +86,14 @@ def show(task: "TaskInfo") -> None:
     if task.result is not None:
         click.echo()
     show_result(task)
+
+
+def _attempt(task: "TaskInfo") -> str:
+    return (
+        f"{task.attempt} ({task.uncharged_attempts} not charged)"
+        if task.uncharged_attempts
+        else str(task.attempt)
+    )
 
 
 def show_result(task: "TaskInfo") -> None:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import click
 
 from services.cli import render
-from services.cli.session import as_json, client
+from services.cli.session import as_json, client, paused_what
 
 if TYPE_CHECKING:
     from forebay.client import QueueInfo
 
-COLUMNS = ("pool", "level", ">waiting", ">oldest", ">running", ">finished/s", ">share")
+COLUMNS = ("pool", "level", ">queued", ">oldest", ">running", ">later", ">finished/s", ">share", "")
 
 
 @click.command()
@@ -35,6 +35,8 @@ def queues(address: str, pool: str, watch_: bool, every: float, json_: bool) -> 
                     # Does nothing where there is no terminal: there one table follows the other.
                     click.clear()
                 show(found)
+                for pause in opened.pauses():
+                    click.echo(f"paused since {render.moment(pause.since)}: {paused_what(pause)}")
             if not watch_:
                 return
             time.sleep(every)
@@ -52,6 +54,8 @@ def _row(queue: "QueueInfo") -> Sequence[object]:
         queue.depth,
         render.seconds(queue.oldest_age_s),
         queue.running,
+        queue.waiting,
         queue.finished_per_second,
         f"{queue.share:.1%}",
+        "paused" if queue.paused else "",
     )

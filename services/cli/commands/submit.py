@@ -10,7 +10,7 @@ import click
 from services.cli import render, waiting
 from services.cli.commands.get import document, outcome, show_result
 from services.cli.exits import Exit, ended_without_result
-from services.cli.request import duration, specs_from_file, tensors_from, text_or_stdin
+from services.cli.request import duration, moment, references, specs_from_file, tensors_from, text_or_stdin
 from services.cli.serving import warn_unserved
 from services.cli.session import PRIORITIES, client, pairs
 
@@ -48,7 +48,29 @@ if TYPE_CHECKING:
     "--deadline-in",
     metavar="TIME",
     callback=duration,
-    help="Never start it later than this from now: 30s, 5m, 2h.",
+    help="Never start it later than this from now, and stop it then: 30s, 5m, 2h.",
+)
+@click.option(
+    "--start-in", metavar="TIME", callback=duration, help="Start it no sooner than so long from now."
+)
+@click.option(
+    "--start-at", metavar="TIME", callback=moment, help="Start it no sooner than 2030-01-31T09:00:00Z."
+)
+@click.option(
+    "--after", "depends_on", metavar="ID", multiple=True, help="Start it after this task has ended."
+)
+@click.option(
+    "--on-parent-failure",
+    type=click.Choice(("fail", "run", "cancel")),
+    help="What becomes of it when a task of --after does not succeed. Default: fail.",
+)
+@click.option(
+    "--input-from",
+    "inputs_from",
+    metavar="NAME=N:OUTPUT",
+    multiple=True,
+    callback=references,
+    help="Take an output of the N-th --after (from 0) as input: story=0:text fills {{story}} in the prompt.",
 )
 @click.option("--max-attempts", type=click.IntRange(1, 100), help="Most executions. Default: 3.")
 @click.option(
@@ -147,6 +169,8 @@ def submit(
 def _options(given: dict[str, Any]) -> dict[str, Any]:
     """Keep what was said; what was not is the server's to decide."""
     given["deadline"] = given.pop("deadline_in")
+    given["not_before"] = given.pop("start_in") or given.pop("start_at")
+    given.pop("start_at", None)
     return {name: value for name, value in given.items() if value not in (None, (), {}, False)}
 
 

@@ -5,7 +5,7 @@ Pure: reads nothing, starts nothing. The order of the list is the order of start
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -94,6 +94,13 @@ class Plan:
     addresses: Addresses
     redis_url: str
     broker_url: str
+    variables: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """The FOREBAY_* settings that all processes share."""
+
+    def with_command(self, name: str, command: tuple[str, ...]) -> "Plan":
+        """Return the plan with another command for one process."""
+        processes = [replace(spec, command=command) if spec.name == name else spec for spec in self.processes]
+        return replace(self, processes=tuple(processes))
 
 
 def lay_out(
@@ -163,7 +170,7 @@ def lay_out(
         ),
         service("agent", "inference.agent", GrpcAnswers(addresses.agent), _agent(settings, addresses)),
     )
-    return Plan((*embedded, *ours), addresses, redis_url, broker_url)
+    return Plan((*embedded, *ours), addresses, redis_url, broker_url, shared)
 
 
 def _secret_file(settings: UpSettings) -> Path:

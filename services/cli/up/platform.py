@@ -13,12 +13,14 @@ from typing import Final
 from inference.providers import installed_runtime
 from scheduler.errors import StartupRefused
 from services.cli.settings import ServerSettings, UpSettings, default_data
-from services.cli.up import lock, ports
+from services.cli.up import lock, ports, servers_file
 from services.cli.up.fleet import Fleet
+from services.cli.up.log_keeper import BROKER, LogKeeper
 from services.cli.up.plan import Addresses, Embedded, Plan, lay_out
 from services.cli.up.signals import obeyed
 from services.cli.up.supervisor import Say, Supervisor
 from services.embedded import pulsar_lite, valkey
+from services.embedded.log_folders import LogFolders
 
 LEAST_DISK_BYTES: Final = 256 * 1024 * 1024
 """Below this much free space nothing is started: logs of record store and broker would break off."""
@@ -49,10 +51,18 @@ async def platform(
         stack.enter_context(lock.hold(data))
         plan = prepare(settings, external, variables, data)
         introduce(plan, settings, data, say)
+        keeper = None if external.broker_url else log_keeper(plan, settings, external, data, say)
+        if keeper:
+            plan = plan.with_command(BROKER, await keeper.choose(plan.variables))
         supervisor = Supervisor(plan.processes, data / "logs", say)
         stack.enter_context(obeyed(supervisor, say))
+        if keeper:
+            stack.callback(close_log, keeper, supervisor)
         await stack.enter_async_context(supervisor.running())
         await supervisor.started()
+        stack.enter_context(servers_file.noted(data, plan.variables))
+        if keeper:
+            supervisor.alongside(keeper.watch(supervisor, plan.variables))
         fleet = Fleet(plan.addresses.grpc, model_names(settings), say)
         await supervisor.unless_ending(fleet.settled())
         yield Running(plan, data, supervisor, fleet)
@@ -88,6 +98,26 @@ def prepare(settings: UpSettings, external: ServerSettings, variables: Mapping[s
         agent=f"127.0.0.1:{agent}",
     )
     return lay_out(settings, external, addresses, variables=variables, redis=redis, broker=broker)
+
+
+def log_keeper(plan: Plan, settings: UpSettings, external: ServerSettings, data: Path, say: Say) -> LogKeeper:
+    """Return what looks after the embedded broker's folder. Raises StartupRefused."""
+    port = int(plan.broker_url.rpartition(":")[2])
+    # Nobody knows what an external store has: it counts as having records.
+    records = bool(external.redis_url) or any((data / "valkey").rglob("*.aof"))
+    return LogKeeper(
+        LogFolders(data / "pulsar-lite", records=records),
+        lambda folder: pulsar_lite.command(folder, port),
+        plan.broker_url,
+        limit_bytes=settings.log_limit_mb << 20,
+        say=say,
+    )
+
+
+def close_log(keeper: LogKeeper, supervisor: Supervisor) -> None:
+    """Note that the log was closed in order, when it was."""
+    if not supervisor.killed and supervisor.failure is None:
+        keeper.closed()
 
 
 def check_models(settings: UpSettings) -> None:

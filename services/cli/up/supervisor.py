@@ -9,10 +9,9 @@ import asyncio
 import contextlib
 import signal
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -20,6 +19,7 @@ from typing import Any, Final, TypeVar
 from scheduler.errors import StartupRefused
 from services.cli.exits import cause
 from services.cli.up import spawn
+from services.cli.up.child import DEATHS_ALLOWED, Child
 from services.cli.up.logs import ChildLog
 from services.cli.up.plan import ProcessSpec
 from services.cli.up.readiness import wait_ready
@@ -28,10 +28,8 @@ T = TypeVar("T")
 Say = Callable[[str, str], None]
 """Tells a person something: who it is about, and the sentence."""
 
-DEATHS_ALLOWED: Final = 3
-"""This many deaths of one child ..."""
 DEATHS_WITHIN_S: Final = 60.0
-"""... within this time end everything."""
+"""So many deaths as are allowed within this time end everything."""
 FIRST_PAUSE_S: Final = 0.2
 LONGEST_PAUSE_S: Final = 10.0
 LAST_WORDS_S: Final = 1.0
@@ -46,21 +44,6 @@ class Killed(Stopped):
     """The person did not want to wait for the end either."""
 
 
-@dataclass(slots=True)
-class Child:
-    """A process and what is known of it."""
-
-    spec: ProcessSpec
-    log: ChildLog
-    process: asyncio.subprocess.Process | None = None
-    ready: asyncio.Event = field(default_factory=asyncio.Event)
-    once_ready: bool = False
-    """Whether it was ever ready."""
-    deaths: deque[float] = field(default_factory=lambda: deque(maxlen=DEATHS_ALLOWED))
-    verdict: str = ""
-    """Why we killed it ourselves, when we did."""
-
-
 class Supervisor:
     """Owns the children between entering and leaving `running`."""
 
@@ -72,8 +55,11 @@ class Supervisor:
             spec.name: Child(spec, ChildLog(logs / f"{spec.name}.log", partial(say, spec.name)))
             for spec in specs
         }
+        for child in self._children.values():
+            child.wanted.set()
         self._ending = asyncio.Event()
         self._killed = asyncio.Event()
+        self._group: asyncio.TaskGroup | None = None
         self.failure: StartupRefused | None = None
         """Why everything ends, when it is not by wish."""
 
@@ -90,6 +76,11 @@ class Supervisor:
     def ending(self) -> asyncio.Event:
         """Set once everything is to end, by wish or by failure."""
         return self._ending
+
+    @property
+    def killed(self) -> bool:
+        """Whether children were killed by wish."""
+        return self._killed.is_set()
 
     def stop(self) -> None:
         """Ask for the end: children drain in reverse order. Idempotent."""
@@ -112,6 +103,7 @@ class Supervisor:
         escaped: Exception | None = None
         try:
             async with asyncio.TaskGroup() as group:
+                self._group = group
                 for child in self._children.values():
                     group.create_task(self._keep(child), name=f"keep {child.spec.name}")
                 try:
@@ -154,13 +146,48 @@ class Supervisor:
             raise self.failure
         raise Stopped
 
+    def alongside(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do something for as long as everything runs; it is cancelled then. Only inside `running`."""
+        if self._group is None:
+            work.close()
+            raise RuntimeError("nothing runs")
+        self._group.create_task(self._alongside(work))
+
+    async def ready(self, name: str) -> None:
+        """Wait until a child is ready. Raises Stopped or StartupRefused when that will not be."""
+        await self.unless_ending(self._children[name].ready.wait())
+
+    async def halt(self, name: str, within_s: float) -> None:
+        """End a child and keep it down until `resume`; it is killed when it takes longer than `within_s`."""
+        child = self._children[name]
+        child.wanted.clear()
+        child.halted = True
+        child.ready.clear()
+        if child.process and child.process.returncode is None:
+            await self._end_process(child, child.process, within_s)
+
+    async def resume(self, name: str, command: Sequence[str] | None = None) -> None:
+        """Start a halted child again, with another command when one is given, and wait until it is ready.
+
+        Raises Stopped or StartupRefused when that will not be.
+        """
+        child = self._children[name]
+        if command is not None:
+            child.spec = replace(child.spec, command=tuple(command))
+        child.wanted.set()
+        await self.ready(name)
+
+    async def _alongside(self, work: Coroutine[Any, Any, None]) -> None:
+        with contextlib.suppress(Stopped, StartupRefused):
+            await self.unless_ending(work)
+
     async def _keep(self, child: Child) -> None:
         """Start a child after those it needs, and again after each death, until the end."""
         for name in child.spec.after:
             if not await self._ready_or_ending(self._children[name]):
                 return
         pause_s = FIRST_PAUSE_S
-        while not self._ending.is_set():
+        while await self._wanted_or_ending(child):
             born = time.monotonic()
             try:
                 await self._live(child)
@@ -168,12 +195,14 @@ class Supervisor:
                 child.verdict = f"cannot be started: {cause(error)}"
             if self._ending.is_set():
                 return
+            if child.halted:
+                continue
             if child.log.refusal and not child.once_ready:
                 self._end(f"{child.spec.name} cannot start: {child.log.refusal}")
                 return
             now = time.monotonic()
             pause_s = FIRST_PAUSE_S if now - born > DEATHS_WITHIN_S else pause_s
-            why = self._last_words(child)
+            why = child.last_words()
             child.deaths.append(now)
             if len(child.deaths) == DEATHS_ALLOWED and now - child.deaths[0] < DEATHS_WITHIN_S:
                 self._end(
@@ -195,6 +224,7 @@ class Supervisor:
     async def _live(self, child: Child) -> None:
         """Run a child once, from its start to its death."""
         child.verdict = child.log.last_error = child.log.refusal = ""
+        child.halted = False
         process = child.process = await spawn.start(child.spec)
         if self._killed.is_set():
             spawn.kill_group(process.pid)
@@ -226,38 +256,35 @@ class Supervisor:
     async def _drain(self) -> None:
         """Ask children to end, last started first, and insist after each one's grace."""
         for child in reversed(self._children.values()):
-            process = child.process
-            if process is None:
-                continue
-            with contextlib.suppress(ProcessLookupError):
-                process.send_signal(signal.SIGTERM)
-            try:
-                async with asyncio.timeout(child.spec.grace_s):
-                    await process.wait()
-            except TimeoutError:
-                self._say(child.spec.name, f"did not end within {child.spec.grace_s:g} s and was killed")
-            finally:
-                # Also what it may have left behind in its group.
-                spawn.kill_group(process.pid)
-            await process.wait()
+            if child.process is not None:
+                await self._end_process(child, child.process, child.spec.grace_s)
+
+    async def _end_process(self, child: Child, process: asyncio.subprocess.Process, grace_s: float) -> None:
+        """Ask a process to end, and insist after its grace."""
+        with contextlib.suppress(ProcessLookupError):
+            process.send_signal(signal.SIGTERM)
+        try:
+            async with asyncio.timeout(grace_s):
+                await process.wait()
+        except TimeoutError:
+            self._say(child.spec.name, f"did not end within {grace_s:g} s and was killed")
+        finally:
+            # Also what it may have left behind in its group.
+            spawn.kill_group(process.pid)
+        await process.wait()
+
+    async def _wanted_or_ending(self, child: Child) -> bool:
+        """Wait until a child shall run; False when nothing shall run any more."""
+        with contextlib.suppress(Stopped, StartupRefused):
+            if not child.wanted.is_set():
+                await self.unless_ending(child.wanted.wait())
+        return not self._ending.is_set()
 
     async def _ready_or_ending(self, child: Child) -> bool:
         with contextlib.suppress(Stopped, StartupRefused):
             await self.unless_ending(child.ready.wait())
             return True
         return False
-
-    @staticmethod
-    def _last_words(child: Child) -> str:
-        """Tell why a child died: our verdict, or how it ended and the last loud thing that it wrote."""
-        if child.verdict:
-            return child.verdict
-        code = child.process.returncode if child.process else None
-        if code is not None and code < 0:
-            how = f"by {signal.Signals(-code).name}" if -code in set(signal.Signals) else f"by signal {-code}"
-        else:
-            how = f"exit code {code}"
-        return f"{how}: {child.log.last_error}" if child.log.last_error else how
 
 
 async def _caught(work: Coroutine[Any, Any, T]) -> tuple[T | None, Exception | None]:

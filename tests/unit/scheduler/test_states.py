@@ -1,7 +1,9 @@
 """The table of moves, and that the domain's numbers are the wire's."""
 
+from pathlib import Path
+
 from forebay.tasks.v1 import task_pb2
-from scheduler.states import MOVES, TERMINAL, Level, TaskState
+from scheduler.states import BIRTHS, MOVES, TABLE, TERMINAL, Event, Level, TaskState
 
 
 def test_states_have_the_numbers_of_the_contract() -> None:
@@ -18,13 +20,27 @@ def test_nothing_follows_a_terminal_state() -> None:
     assert not [move for move in MOVES if move[0] in TERMINAL]
 
 
-def test_every_move_is_told_in_the_lifecycle_document() -> None:
-    from pathlib import Path
-
+def test_the_lifecycle_document_has_the_table_row_by_row() -> None:
     text = (Path(__file__).parents[3] / "docs" / "task_lifecycle.md").read_text("utf-8")
-    rows = {
-        tuple(cell.strip(" `") for cell in line.split("|")[1:4])
-        for line in text.splitlines()
-        if line.startswith("| `")
-    }
-    assert rows == {(before.name, event.value, after.name) for (before, event), after in MOVES.items()}
+    rows = [line for line in text.splitlines() if line.startswith("| `")]
+    assert rows == [
+        f"| `{move.before.name}` | `{move.event}` | `{move.after.name}` | {move.written_by} | {move.effect} |"
+        for move in TABLE
+    ]
+
+
+def test_an_event_means_one_move_in_a_state() -> None:
+    assert len(MOVES) == len(TABLE)
+
+
+def test_every_state_that_is_not_terminal_can_be_reached_and_left() -> None:
+    entered = BIRTHS | {move.after for move in TABLE}
+    left = {move.before for move in TABLE}
+    assert entered == set(TaskState)
+    assert left == set(TaskState) - TERMINAL
+
+
+def test_every_state_that_is_not_terminal_can_be_cancelled_and_expire() -> None:
+    for state in set(TaskState) - TERMINAL:
+        assert MOVES[state, Event.CANCEL] is TaskState.CANCELLED
+        assert MOVES[state, Event.EXPIRE] is TaskState.EXPIRED

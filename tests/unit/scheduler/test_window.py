@@ -1,6 +1,10 @@
 """The window: order, credit and bounds."""
 
 from dataclasses import dataclass
+from functools import partial
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from scheduler.lanes import Lane
 from scheduler.policies.levels import WeightedLevels
@@ -111,3 +115,122 @@ def test_depths_and_oldest_ages_are_told_by_level() -> None:
     assert w.depths()[Level.LOW] == 2
     assert w.depths()[Level.HIGH] == 0
     assert w.oldest_ms() == {Level.LOW: 7}
+
+
+def test_held_tasks_stay_and_others_pass_them() -> None:
+    w = window()
+    w.hold(lambda t: t.id.startswith("held"))
+    w.extend(Lane("default", Level.NORMAL, 0), [task("held1"), task("free1"), task("held2"), task("free2")])
+    assert ids(w.take({"m": 9}, 9)) == ["free1", "free2"]
+    assert w.depths()[Level.NORMAL] == 2
+
+
+def test_tasks_that_wait_already_are_held_and_let_go_in_the_order_they_came() -> None:
+    w = window()
+    for at, name in enumerate(("a", "held1", "b", "held2")):
+        w.add(task(name, at=at))
+    w.hold(lambda t: t.id.startswith("held"))
+    assert ids(w.take({"m": 1}, 9)) == ["a"]
+    w.hold(None)
+    assert ids(w.take({"m": 9}, 9)) == ["held1", "b", "held2"]
+
+
+def test_held_tasks_keep_their_lane_full_and_show_their_age() -> None:
+    w = window(per_lane=2)
+    lane = Lane("default", Level.LOW, 0)
+    w.hold(lambda t: True)
+    w.extend(lane, [task("a", Level.LOW, at=7), task("b", Level.LOW, at=9)])
+    assert w.take({"m": 9}, 9) == []
+    assert not w.has_room(lane)
+    assert w.full_lanes() == [lane]
+    assert w.oldest_ms() == {Level.LOW: 7}
+
+
+def test_a_level_whose_tasks_are_let_go_pays_nothing_for_the_time_it_was_held() -> None:
+    w = window()
+    w.hold(lambda t: t.lane.level is Level.HIGH)
+    for i in range(100):
+        w.add(task(f"high{i}", Level.HIGH, at=i))
+        w.add(task(f"low{i}", Level.LOW, at=i))
+    assert all(name.startswith("low") for name in ids(w.take({"m": 40}, 40)))
+    w.hold(None)
+    # Weights 16 and 1: a level that was held begins at the present, not with what it missed.
+    assert sum(name.startswith("low") for name in ids(w.take({"m": 51}, 51))) in (2, 3)
+
+
+def test_what_is_stuck_is_found_by_lane_and_stays_until_it_is_withdrawn() -> None:
+    w = window(per_lane=2)
+    first, second = Lane("default", Level.NORMAL, 0), Lane("default", Level.NORMAL, 1)
+    w.hold(lambda t: t.id == "held")
+    w.extend(first, [task("held"), task("dead", model="gone"), task("fine")])
+    w.extend(second, [task("other", model="gone", lane=1)])
+    stuck = w.stuck({first}, {"gone"})
+    assert {lane: sorted(ids(tasks)) for lane, tasks in stuck.items()} == {first: ["dead", "held"]}
+    assert sorted(ids(w.withdraw(stuck[first]))) == ["dead", "held"]
+    assert w.withdraw(stuck[first]) == []
+    assert w.has_room(first)
+    assert sorted(ids(w.take({"m": 9, "gone": 9}, 9))) == ["fine", "other"]
+    assert w.models() == set()
+    assert w.has_room(second)
+
+
+def test_a_task_that_was_taken_meanwhile_is_not_withdrawn() -> None:
+    w = window(per_lane=1)
+    w.add(task("a"))
+    taken = w.take({"m": 1}, 1)
+    assert w.withdraw(taken) == []
+    assert w.depths()[Level.NORMAL] == 0
+
+
+def meets(condition: object, task: WaitingTask[str, Bundle]) -> bool:
+    return condition in (task.lane.level, task.model)
+
+
+moves = st.lists(
+    st.one_of(
+        st.tuples(
+            st.just("add"),
+            st.sampled_from(list(Level)),
+            st.lists(st.sampled_from("ab"), min_size=1, max_size=4),
+        ),
+        st.tuples(st.just("take"), st.integers(0, 3), st.integers(0, 3)),
+        st.tuples(st.just("hold"), st.sampled_from([*Level, "a", "b"])),
+        st.tuples(st.just("release")),
+        st.tuples(st.just("withdraw"), st.sampled_from("ab")),
+    ),
+    max_size=20,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(moves)
+def test_whatever_is_held_let_go_and_withdrawn_each_task_leaves_once(moves: list[tuple[object, ...]]) -> None:
+    w = window(per_lane=3)
+    added: list[WaitingTask[str, Bundle]] = []
+    gone: list[WaitingTask[str, Bundle]] = []
+    held: object = None
+    for move in moves:
+        match move:
+            case ("add", Level() as level, list() as models):
+                first = len(added)
+                made = [task(str(first + i), level, model, at=first + i) for i, model in enumerate(models)]
+                w.extend(made[0].lane, made)
+                added += made
+            case ("take", int() as a, int() as b):
+                taken = w.take({"a": a, "b": b}, 9)
+                assert not any(meets(held, t) for t in taken)
+                gone += taken
+            case ("hold", condition):
+                held = condition
+                w.hold(partial(meets, condition))
+            case ("release",):
+                held = None
+                w.hold(None)
+            case ("withdraw", str() as model):
+                stuck = w.stuck(set(w.full_lanes()), {model})
+                gone += w.withdraw([t for tasks in stuck.values() for t in tasks])
+        assert sum(w.depths().values()) == len(added) - len(gone)
+    w.hold(None)
+    gone += w.take({"a": 999, "b": 999}, 999)
+    assert sorted(t.id for t in gone) == sorted(t.id for t in added)
+    assert all(w.has_room(t.lane) for t in added)

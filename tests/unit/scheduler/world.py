@@ -1,12 +1,14 @@
 """A scheduler over memory adapters and a clock that only the test moves, and a runner at its other end."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from hashlib import sha256
 
 from forebay.dispatch.v1.dispatch_service_pb2 import AttachRequest, AttachResponse, Hello, Settled
 from forebay.tasks.v1.envelope_pb2 import Bundle, Envelope
+from forebay.tasks.v1.task_pb2 import TaskSpec
 from observability.metrics import SchedulerMetrics, new_registry
 from scheduler.adapters.clock import FakeClock
 from scheduler.adapters.memory import MemoryStore
@@ -14,6 +16,7 @@ from scheduler.adapters.memory.log import MemoryLog
 from scheduler.ids import new_ids
 from scheduler.lanes import Lane, queue_lanes
 from scheduler.policies.levels import WeightedLevels
+from scheduler.policies.parents import OnParentFailure
 from scheduler.ports.records import Ending, NewTask, Written
 from scheduler.service.scheduler import Ports, Scheduler
 from scheduler.service.settings import SchedulerSettings
@@ -83,7 +86,14 @@ class World:
             publisher=self.log.publisher(),
             admissions=records,
             leases=records,
-            sweeps=records,
+            queries=records,
+            sweeps=self.store.sweeps,
+            follow_ups=self.store.follow_ups,
+            dead_letters=self.store.dead_letters,
+            schedules=self.store.schedules,
+            pauses=self.store.pauses,
+            shelves=self.store.shelves,
+            walk=self.store.walk,
             events=self.store.events,
             membership=self.store.membership,
             clock=self.clock,
@@ -144,6 +154,61 @@ class World:
             await self.store.records.mark_published(tickets)
         return ids
 
+    async def wait(
+        self,
+        *,
+        parents: Sequence[str] = (),
+        in_ms: int = 0,
+        deadline_in_ms: int = 0,
+        choice: OnParentFailure = OnParentFailure.FAIL,
+        spec: TaskSpec | None = None,
+        partition: int = 7,
+        tenant: str = "t",
+        complete: bool = True,
+    ) -> str:
+        """Record one task that waits for parents or its time. Without `complete` its gateway dies before it has parked
+        and linked it.
+        """
+        now_ms = self.clock.now_ms()
+        body = (spec or TaskSpec(model="m")).SerializeToString()
+        envelope = Envelope(
+            id=new_ids(partition, 1, now_ms)[0],
+            tenant=tenant,
+            spec=body,
+            sha256=sha256(body).digest(),
+            model="m",
+            priority=int(Level.NORMAL),  # type: ignore[arg-type]  # levels have the numbers of priorities
+            pool="default",
+            create_time_ms=now_ms,
+            deadline_ms=now_ms + deadline_in_ms if deadline_in_ms else 0,
+            max_attempts=3,
+            not_before_ms=now_ms + in_ms if in_ms else 0,
+            parents=parents,
+            on_parent_failure=int(choice),  # type: ignore[arg-type]  # choices have the numbers of the contract's
+            takes_outputs=spec is not None and bool(spec.inputs_from),
+        )
+        state = TaskState.BLOCKED if parents else TaskState.SCHEDULED if in_ms else TaskState.QUEUED
+        task = NewTask(
+            envelope.id,
+            tenant,
+            "default",
+            Level.NORMAL,
+            envelope.SerializeToString(),
+            3,
+            envelope.deadline_ms,
+            state=state,
+            not_before_ms=envelope.not_before_ms,
+            parents=tuple(parents),
+        )
+        _, tickets = await self.store.records.create([task])
+        if not complete:
+            return task.id
+        if state is TaskState.QUEUED:
+            await self.publish(Level.NORMAL, [envelope])
+        await self.store.follow_ups.link([(parent, task.id) for parent in parents], tenant)
+        await self.store.records.mark_published(tickets)
+        return task.id
+
     async def publish(self, level: Level, envelopes: list[Envelope]) -> None:
         bundle = Bundle()
         for envelope in envelopes:
@@ -154,6 +219,16 @@ class World:
         return await self.store.records.finish(
             [Ending(i, attempt, TaskState.SUCCEEDED, result=b"r") for i, attempt in held]
         )
+
+    async def state(self, task_id: str) -> TaskState:
+        [state] = await self.states([task_id])
+        return state
+
+    async def entered(self, state: TaskState, *ids: str) -> None:
+        """Let everything that has something to do work, at this very moment, until the tasks are in this state."""
+        async with asyncio.timeout(5):
+            while set(await self.states(list(ids))) != {state}:  # noqa: ASYNC110  # also waits for what tells nobody
+                await asyncio.sleep(0)
 
     async def states(self, ids: list[str]) -> list[TaskState]:
         return [r.state for r in await self.store.records.get(ids, False) if r is not None]

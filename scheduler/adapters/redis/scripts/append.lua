@@ -1,7 +1,7 @@
--- Appends output of running attempts. ARGV: retention ms, chunks kept, then id, attempt, after, payload of each.
+-- Appends output of running attempts. ARGV: retention, chunks kept, then id, attempt, after, payload of each.
 -- Returns the sequence number of each, 0 where it was fenced. A stream that is one past `after` has the chunk already:
 -- only the present attempt writes, so the call is a repetition.
-local retention, chunks = ARGV[1], ARGV[2]
+local chunks = ARGV[2]
 local numbers, noted = {}, {}
 
 for i = 3, #ARGV, 4 do
@@ -20,7 +20,7 @@ for i = 3, #ARGV, 4 do
       number = sequence + 1
       call('HSET', key, 'v', before .. number .. rest)
       call('XADD', stream, 'MAXLEN', '~', chunks, '0-' .. number, 'd', ARGV[i + 3])
-      call('PEXPIRE', stream, retention)
+      call('PEXPIRE', stream, kept_ms(key))
       if not noted[id] then
         noted[id] = true
         note('4' .. attempt .. '+', id)

@@ -1,28 +1,29 @@
--- Records new tasks as QUEUED. ARGV: retention ms, key retention ms, number of runs, then for each run of
--- tasks of one tenant: tenant, its index name, number of tasks, 1 if they carry keys, then for each task:
--- id, 'max_attempts,deadline_ms,queue', envelope and, in runs with keys, '' or '<64 hex digits of the key><fingerprint>'.
+-- Records new tasks. ARGV: key retention ms, number of runs, then for each run of tasks of one tenant: tenant, its index
+-- name, its retention ms, number of tasks, 1 if they carry keys, 1 if any is not simply QUEUED, then for each task:
+-- id, 'max_attempts,deadline_ms,queue', envelope, in runs with keys '' or '<64 hex digits of the key><fingerprint>', and
+-- in the last kind of runs '' or '<state digit>,<publication>,<not before ms>,<deadline ms>;<parent>,<parent>…'.
 -- Returns stamp, ticket ('' for none), and, where an answer is not simply "created now", {position, verdict, id, v}.
-local retention, key_ms, runs = ARGV[1], ARGV[2], ARGV[3]
-local now = clock()
-local stamp = string.format('%.0f', now)
-local at, position = 4, 0
+local key_ms, runs = ARGV[1], ARGV[2]
+local at, position = 3, 0
 local tail = ';3' .. stamp
-local fresh, again, odd = {}, {}, {}
+local fresh, others, odd = {}, {}, {}
 
-local function index_name(name)
-  return base .. 'ix:' .. name
-end
-
--- Drops listing entries of expired records, a few more than come in, so that an index cannot grow for ever.
-local function prune(index, limit)
+-- Drops listing entries of expired records, a few more than come in, so that an index cannot grow for ever. Where some
+-- are met that are kept for longer, the next call goes on behind them.
+local function prune(tenant, name, index, retention, limit)
+  local known = call('HGET', base .. 'tenants', tenant)
+  local cursor = known and match(known, ' (.*)$')
   local alphabet, ms, prefix = '0123456789abcdefghjkmnpqrstvwxyz', now - retention, ''
   for _ = 1, 10 do
     local digit = ms % 32
     prefix = sub(alphabet, digit + 1, digit + 1) .. prefix
     ms = (ms - digit) / 32
   end
+  local old = call(
+    'ZRANGEBYLEX', index, cursor and '(' .. cursor or '-', '(' .. sub(base, 5, 6) .. '-' .. prefix, 'LIMIT', 0, limit
+  )
   local gone = {}
-  for _, id in ipairs(call('ZRANGEBYLEX', index, '-', '(' .. match(base, '{(.-)}') .. '-' .. prefix, 'LIMIT', 0, limit)) do
+  for _, id in ipairs(old) do
     if call('EXISTS', key_of .. id) == 0 then
       gone[#gone + 1] = id
     end
@@ -30,13 +31,54 @@ local function prune(index, limit)
   if #gone > 0 then
     spread(gone, 'ZREM', index)
   end
+  local entry = name
+  if #old == limit and #gone < limit then
+    entry = name .. ' ' .. old[limit]
+  end
+  if entry ~= known then
+    call('HSET', base .. 'tenants', tenant, entry)
+  end
+end
+
+-- Records a task that is not simply QUEUED.
+local function record(id, tenant, meta, envelope, birth)
+  local state, publication, not_before, deadline, parents = match(birth, '^(%d),(%d+),(%d+),(%d+);(.*)$')
+  local queue = match(meta, ',([^,]*)$')
+  local v = state .. ',0,' .. publication .. ',0,0,' .. meta .. ';' .. state .. stamp
+  call('HSET', key_of .. id, 'v', v, 't', tenant, 'e', envelope)
+  if deadline ~= '0' then
+    call('ZADD', base .. 'deadlines', deadline, id)
+  end
+  if state == '3' then
+    count(queue, 1, 0)
+    others[#others + 1] = publication .. ':' .. id
+  else
+    rest(queue, 1)
+    others[#others + 1] = '0:' .. id
+    if state == '1' then
+      call('ZADD', base .. 'timers', not_before, id)
+    else
+      local waits = {}
+      for parent in string.gmatch(parents, '[^,]+') do
+        waits[#waits + 1] = parent
+      end
+      if #waits > 0 then
+        spread(waits, 'SADD', base .. 'p:' .. id)
+      end
+      if not_before ~= '0' then
+        call('HSET', key_of .. id, 'b', not_before)
+      end
+    end
+  end
+  note(state .. '0', id)
 end
 
 for _ = 1, runs do
-  local tenant, index, size, keyed = ARGV[at], index_name(ARGV[at + 1]), tonumber(ARGV[at + 2]), ARGV[at + 3] == '1'
-  local stride = keyed and 4 or 3
+  local tenant, name, retention, size = ARGV[at], ARGV[at + 1], ARGV[at + 2], tonumber(ARGV[at + 3])
+  local keyed, special = ARGV[at + 4] == '1', ARGV[at + 5] == '1'
+  local stride = 3 + (keyed and 1 or 0) + (special and 1 or 0)
   local members = {}
-  at = at + 4
+  at = at + 6
   for i = at, at + size * stride - 1, stride do
     local id, meta = ARGV[i], ARGV[i + 1]
     local key = key_of .. id
@@ -44,9 +86,9 @@ for _ = 1, runs do
     position = position + 1
     if call('EXISTS', key) == 1 then
       local v = call('HGET', key, 'v')
-      local publication = match(v, '^3,%d+,(%d+),')
+      local publication = match(v, '^3,%d+,(%d+),') or match(v, '^[12],') and '0'
       if publication then
-        again[#again + 1] = publication .. ':' .. id
+        others[#others + 1] = publication .. ':' .. id
       end
       odd[#odd + 1] = { position, 1, id, v }
     else
@@ -67,28 +109,41 @@ for _ = 1, runs do
         end
       end
       if id then
-        call('HSET', key, 'v', '3,0,1,0,0,' .. meta .. tail, 't', tenant, 'e', ARGV[i + 2])
-        fresh[#fresh + 1] = id
+        local birth = special and ARGV[i + stride - 1] or ''
+        if birth ~= '' then
+          record(id, tenant, meta, ARGV[i + 2], birth)
+        else
+          call('HSET', key, 'v', '3,0,1,0,0,' .. meta .. tail, 't', tenant, 'e', ARGV[i + 2])
+          fresh[#fresh + 1] = id
+          count(match(meta, ',([^,]*)$'), 1, 0)
+        end
         members[#members + 1] = 0
         members[#members + 1] = id
-        count(match(meta, ',([^,]*)$'), 1, 0)
       end
     end
   end
   at = at + size * stride
   if #members > 0 then
-    prune(index, #members / 2 + 8)
+    local index = base .. 'ix:' .. name
+    prune(tenant, name, index, retention, #members / 2 + 8)
     spread(members, 'ZADD', index)
   end
 end
 
-local ticket = concat(again, ';')
+local ticket = concat(others, ';')
 if #fresh > 0 then
-  local joined = concat(fresh, ',')
-  ticket = '1:' .. joined .. (ticket ~= '' and ';' .. ticket or '')
-  publish('30:' .. joined)
-  write_counts()
+  ticket = '1:' .. concat(fresh, ',') .. (ticket ~= '' and ';' .. ticket or '')
+  if groups['30'] then
+    for _, id in ipairs(fresh) do
+      note('30', id)
+    end
+  else
+    heads[#heads + 1] = '30'
+    groups['30'] = fresh
+  end
 end
+write_counts()
+announce()
 if ticket ~= '' then
   call('ZADD', base .. 'unpublished', 'NX', stamp, ticket)
 end

@@ -1,8 +1,6 @@
--- Leases tasks to a runner. ARGV: retention ms, runner, lease ms, then id and publication of each task.
+-- Leases tasks to a runner. ARGV: retention, runner, lease ms, then id and publication of each task.
 -- Returns stamp and for each task 4 * attempt + verdict: 1 granted, 2 stale, 3 held, 0 expired.
-local retention, runner = ARGV[1], ARGV[2]
-local now = clock()
-local stamp = string.format('%.0f', now)
+local runner = ARGV[2]
 local until_ms = string.format('%.0f', now + ARGV[3])
 local tail = ';4' .. stamp
 local codes, leases = {}, {}
@@ -17,10 +15,7 @@ for i = 4, #ARGV, 2 do
       match(v, '^(%d),(%d+),(%d+)(,%d+,%d+,%d+,(%d+),([^;]+).*)$')
     if publication == ARGV[i + 1] then
       if state == '3' and deadline ~= '0' and tonumber(deadline) <= now then
-        call('HSET', key, 'v', push('9' .. sub(v, 2), '9' .. stamp))
-        call('PEXPIRE', key, retention)
-        count(queue, -1, 0)
-        note('9' .. attempt, id)
+        conclude(id, key, v, '9', 'WHILE_QUEUED', nil, kept_ms(key))
         code = 0
       elseif state == '3' then
         attempt = attempt + 1

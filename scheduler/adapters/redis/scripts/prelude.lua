@@ -2,17 +2,22 @@
 --
 -- A record is the hash '<prefix>t:<id>' with the fields
 --   v  state,attempt,publication,returned,sequence,max_attempts,deadline_ms,queue;history
---   t  tenant    e  envelope    w  runner    x  error    o  result
+--   t  tenant    e  envelope    w  runner    x  error    o  result    g  isolation group    b  earliest start of a
+--   BLOCKED one    raw, topic  a message that nobody could read
 -- `v` is one string because one read, one prefix comparison and one write are all that a hot script needs. `queue`
 -- is '<pool>.<level>'; each step of the history is '<state digit><ms><reason>', joined by ';', oldest first.
+--
+-- Beside the records a partition has the sorted sets by time: leases, timers (SCHEDULED and RETRYING), deadlines (of
+-- what has not ended), unpublished (tickets), schedules, and shelf:<name>; by number: after (follow-ups); by id:
+-- ix:<index> and dead:<index>. kids and c:<parent> name those that depend on a task, p:<child> what it waits for.
+-- tenants maps a tenant to its index, and behind a space to where the pruning of that index goes on.
 local base, call = KEYS[1], redis.call
 local sub, match, concat = string.sub, string.match, table.concat
 local key_of = base .. 't:'
 
-local function clock()
-  local t = call('TIME')
-  return t[1] * 1000 + (t[2] - t[2] % 1000) / 1000
-end
+local clock = call('TIME')
+local now = clock[1] * 1000 + (clock[2] - clock[2] % 1000) / 1000
+local stamp = string.format('%.0f', now)
 
 -- Appends a step to v; beyond 32 steps the second oldest goes, so that the creation stays.
 local function push(v, step)
@@ -39,26 +44,47 @@ local function note(head, id)
 end
 
 -- Tells followers, once for the whole script call: '<partition>:<number>;<head>:<id>,<id>…;…'. The number counts the
--- calls of the partition, so that a follower sees when it missed one.
-local function publish(body)
-  call('PUBLISH', 'fb:events', sub(base, 5, 6) .. ':' .. call('INCR', base .. 'n') .. ';' .. body)
-end
-
+-- calls of the partition, so that a follower sees when it missed one. What ended is handed to the follow-ups in the same
+-- words, and those who deal with children are woken if there are any.
 local function announce()
-  if #heads > 0 then
-    local parts = {}
-    for i = 1, #heads do
-      parts[i] = heads[i] .. ':' .. concat(groups[heads[i]], ',')
+  if #heads == 0 then
+    return
+  end
+  local parts, ends = {}, {}
+  for i = 1, #heads do
+    local head = heads[i]
+    parts[i] = head .. ':' .. concat(groups[head], ',')
+    if head >= '6' then
+      ends[#ends + 1] = parts[i]
     end
-    publish(concat(parts, ';'))
+  end
+  local partition, number = sub(base, 5, 6), call('INCR', base .. 'n')
+  call('PUBLISH', 'fb:events', partition .. ':' .. number .. ';' .. concat(parts, ';'))
+  if #ends > 0 then
+    call('ZADD', base .. 'after', number, number .. ':' .. concat(ends, ';'))
+    if call('EXISTS', base .. 'kids') == 1 then
+      for _, head in ipairs(heads) do
+        for _, id in ipairs(head >= '6' and groups[head] or {}) do
+          if call('HEXISTS', base .. 'kids', id) == 1 then
+            call('PUBLISH', 'fb:wakes', partition)
+            return
+          end
+        end
+      end
+    end
   end
 end
 
 -- Queue counters, summed up here and written once for each queue.
-local queued, running = {}, {}
+local queued, running, resting = {}, {}, {}
 local function count(queue, waits, runs)
   queued[queue] = (queued[queue] or 0) + waits
   running[queue] = (running[queue] or 0) + runs
+end
+
+-- The same for those that wait on no lane.
+local function rest(queue, number)
+  resting[queue] = (resting[queue] or 0) + number
 end
 
 local function write_counts()
@@ -68,6 +94,11 @@ local function write_counts()
     end
     if running[queue] ~= 0 then
       call('HINCRBY', base .. 'q', queue .. '.running', running[queue])
+    end
+  end
+  for queue, number in pairs(resting) do
+    if number ~= 0 then
+      call('HINCRBY', base .. 'q', queue .. '.waiting', number)
     end
   end
 end

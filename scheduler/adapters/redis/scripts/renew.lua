@@ -1,5 +1,5 @@
 -- Extends leases. ARGV: lease ms, then id and attempt of each. Returns 1 or 0 for each.
-local until_ms = string.format('%.0f', clock() + ARGV[1])
+local until_ms = string.format('%.0f', now + ARGV[1])
 local kept, leases = {}, {}
 
 for i = 2, #ARGV, 2 do

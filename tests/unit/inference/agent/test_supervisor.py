@@ -20,7 +20,7 @@ from forebay.runner.v1.runner_service_pb2_grpc import (
 from inference.agent.agent import Agent
 from inference.agent.process import describe_exit
 from inference.agent.settings import AgentSettings
-from inference.presence import EXIT_MODEL_UNUSABLE
+from inference.presence import EXIT_MODEL_UNUSABLE, EXIT_STUCK
 from scheduler.adapters.clock import FakeClock
 from scheduler.adapters.memory import MemoryStore
 from services.lifecycle import Service, grpc_server
@@ -64,15 +64,28 @@ class Host:
         self.clock = FakeClock()
         self.membership = MemoryStore(self.clock).membership
         self.started: list[FakeProcess] = []
+        self.journals: list[Path] = []
+        self.deaths: list[tuple[int, bool]] = []
+        self.suspects = False
         self.fault: OSError | None = None
         self._news = asyncio.Event()
 
-    async def spawn(self, model: str, path: Path, runner_id: str) -> FakeProcess:
+    async def spawn(self, model: str, path: Path, runner_id: str, journal: Path) -> FakeProcess:
         self._news.set()
         if self.fault is not None:
             raise self.fault
         self.started.append(FakeProcess(model, runner_id))
+        self.journals.append(journal)
         return self.started[-1]
+
+    def memory_kills(self) -> int:
+        return 0
+
+    async def examine(self, journal: Path, code: int, kills_before: int, *, blameless: bool = False) -> bool:
+        assert journal in self.journals
+        assert journal.parent.is_dir()
+        self.deaths.append((code, blameless))
+        return self.suspects
 
     async def starts(self, count: int) -> FakeProcess:
         async with asyncio.timeout(LONGEST_WAIT_S):
@@ -102,7 +115,9 @@ class Host:
 @asynccontextmanager
 async def agent_of(host: Host, *names: str) -> AsyncIterator[Agent]:
     stop = asyncio.Event()
-    agent = Agent(SETTINGS, {name: Path(name) for name in names}, host.spawn, host.membership, host.clock)
+    agent = Agent(
+        SETTINGS, {name: Path(name) for name in names}, host.spawn, host.membership, host, host.clock
+    )
     async with asyncio.TaskGroup() as group:
         group.create_task(agent.run(stop))
         try:
@@ -133,6 +148,32 @@ async def test_a_runner_that_dies_is_started_again_after_pauses_that_double(
     assert [one["restart_in_s"] for one in told] == pauses
     assert {one["how"] for one in told} == {"signal SIGKILL"}
     assert len({process.runner_id for process in host.started}) == 6
+
+
+async def test_deaths_of_which_tasks_are_suspected_do_not_lengthen_the_pauses() -> None:
+    host = Host()
+    host.suspects = True
+    async with agent_of(host, "m"):
+        for count in range(1, 8):
+            (await host.starts(count)).end(-11)
+            await host.passes(1.02)
+        await host.starts(8)
+        host.suspects = False
+        for count, pause in enumerate((1.0, 2.0), start=8):
+            (await host.starts(count)).end(-11)
+            await host.passes(pause - 0.01)
+            assert len(host.started) == count
+            await host.passes(0.02)
+    assert host.deaths[:9] == [(-11, False)] * 9
+    assert len(set(host.journals)) == len(host.journals)
+
+
+async def test_a_runner_that_ended_itself_over_a_stuck_task_is_started_again_at_once() -> None:
+    host = Host()
+    async with agent_of(host, "m"):
+        for count in range(1, 5):
+            (await host.starts(count)).end(EXIT_STUCK)
+        await host.starts(5)
 
 
 async def test_a_runner_that_cannot_be_started_is_tried_again(caplog: pytest.LogCaptureFixture) -> None:
@@ -212,6 +253,7 @@ async def test_runners_drain_when_the_agent_stops() -> None:
     async with agent_of(host, "a", "b"):
         await host.starts(2)
     assert [process.signals for process in host.started] == [["terminate"], ["terminate"]]
+    assert host.deaths == []
 
 
 async def test_a_runner_that_does_not_end_in_time_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -220,6 +262,7 @@ async def test_a_runner_that_does_not_end_in_time_is_killed(monkeypatch: pytest.
     async with agent_of(host, "a"):
         (await host.starts(1)).deaf = True
     assert host.started[0].signals == ["terminate", "kill"]
+    assert host.deaths == [(-9, True)]
 
 
 async def test_health_says_serving_once_every_model_is_ready_or_known_to_be_unusable() -> None:

@@ -22,7 +22,7 @@ from inference.generate import engine as engine_module
 from inference.generate.session import DecoderSession
 from inference.importers import import_gguf
 from inference.settings import EngineSettings
-from scheduler.errors import InvalidInput, ModelFailed, ModelUnusable
+from scheduler.errors import InvalidInput, ModelFailed, ModelOutOfMemory, ModelUnusable
 from tests.reference.llama_numpy import LlamaReference
 from tests.reference.tiny_llama import write_tiny_llama
 
@@ -229,6 +229,23 @@ def test_a_failing_run_fails_the_rows_in_it_and_the_engine_goes_on(
     assert isinstance(update.error, ModelFailed)
     assert engine.active == 0
     assert len(answer(engine, free("a", 5)).token_ids) == 5
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("BFCArena::AllocateRawInternal Failed to allocate")]
+)
+def test_a_run_without_memory_is_told_apart(
+    engine: GenerateEngine, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def starved(*arguments: object) -> None:
+        raise error
+
+    monkeypatch.setattr(DecoderSession, "prefill", starved)
+    engine.admit("a", free("a", 5))
+    (update,) = engine.step()
+    assert isinstance(update, Failed)
+    assert isinstance(update.error, ModelOutOfMemory)
+    assert engine.active == 0
 
 
 def test_logits_that_are_not_numbers_fail_only_their_row(

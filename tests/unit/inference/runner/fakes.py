@@ -117,6 +117,12 @@ def held(key: str, level: Level = Level.NORMAL, request: Request | None = None, 
     return Held(key, key, attempt, level, NoSource(), NOW_MS, NOW_MS + 1500, "", 100.0, request)
 
 
+def suspect(key: str, isolation: str) -> Held:
+    task = held(key)
+    task.isolation = isolation
+    return task
+
+
 def tensor_spec(value: float = 1.0) -> TaskSpec:
     spec = TaskSpec(model="m", pool="default")
     spec.tensors.tensors.add(name="x", datatype="FP32", shape=[1], raw=np.float32(value).tobytes())
@@ -141,7 +147,7 @@ def envelope(spec: TaskSpec, task_id: str = "", level: Level = Level.NORMAL) -> 
         priority=Priority.Value(f"PRIORITY_{level.name}"),
         pool=spec.pool,
         create_time_ms=NOW_MS,
-        max_attempts=3,
+        max_attempts=1,
     )
 
 

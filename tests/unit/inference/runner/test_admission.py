@@ -4,7 +4,7 @@ from inference.runner.admission import AdmissionQueue
 from scheduler.policies.levels import WeightedLevels
 from scheduler.states import Level
 
-from .fakes import held
+from .fakes import held, suspect
 
 
 def queue_of(**tasks: Level) -> AdmissionQueue:
@@ -59,4 +59,40 @@ def test_a_removed_task_never_comes_out_and_an_unknown_one_is_not_found() -> Non
 def test_clearing_returns_everything_that_waits() -> None:
     queue = queue_of(a=Level.HIGH, b=Level.LOW)
     assert {task.key for task in queue.clear()} == {"a", "b"}
+    assert not queue
+
+
+def test_suspects_enter_only_when_the_engine_is_empty_and_alone() -> None:
+    queue = queue_of(a=Level.LOW)
+    queue.add([suspect("x1", "x"), suspect("x2", "x"), suspect("y1", "y")])
+    assert len(queue) == 4
+    assert keys(queue, 8) == ["x1", "x2"]
+    assert [task.key for task in queue.take(8, occupied=True)] == []
+
+
+def test_more_of_a_group_enters_while_the_group_is_inside() -> None:
+    queue = AdmissionQueue(WeightedLevels())
+    queue.add([suspect(f"x{i}", "x") for i in range(3)])
+    assert keys(queue, 2) == ["x0", "x1"]
+    assert [task.key for task in queue.take(1, occupied=True)] == ["x2"]
+    assert not queue
+
+
+def test_ordinary_tasks_stop_entering_when_suspects_wait_and_take_turns_with_them() -> None:
+    queue = queue_of(**{f"o{i}": Level.NORMAL for i in range(5)})
+    assert keys(queue, 2) == ["o0", "o1"]
+    queue.add([suspect("x", "x"), suspect("y", "y")])
+    assert queue.take(8, occupied=True) == []
+    turns = []
+    while queue:
+        turns.append(keys(queue, 2))
+    assert turns == [["x"], ["o2", "o3"], ["y"], ["o4"]]
+
+
+def test_suspects_can_be_removed_and_cleared_like_others() -> None:
+    queue = queue_of(a=Level.LOW)
+    queue.add([suspect("x", "x"), suspect("y", "y")])
+    assert queue.remove("x")
+    assert not queue.remove("x")
+    assert {task.key for task in queue.clear()} == {"a", "y"}
     assert not queue

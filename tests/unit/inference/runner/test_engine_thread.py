@@ -5,17 +5,19 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 
 from inference.engine import Chunk, Done, EngineKind, Failed, GenerateRequest, Update
+from inference.journal import JournalWriter, read_journal
 from inference.runner.admission import AdmissionQueue
-from inference.runner.engine_thread import EngineThread
+from inference.runner.engine_thread import EngineStuck, EngineThread
 from scheduler.errors import DeadlinePassed, InvalidInput, ModelUnusable
 from scheduler.policies.levels import WeightedLevels
 from scheduler.states import Level
 
-from .fakes import LONGEST_WAIT_S, FakeEngine, held
+from .fakes import LONGEST_WAIT_S, FakeEngine, held, suspect
 
 FOREVER_S = 1000.0
 
@@ -48,6 +50,36 @@ class Heard:
         return [update.key for update in self.updates if not isinstance(update, Chunk)]
 
 
+class StuckEngine(FakeEngine):
+    """A step that has "stuck" inside lasts until `go` is set: nothing interrupts it."""
+
+    def __init__(self, kind: EngineKind = EngineKind.TENSOR) -> None:
+        super().__init__(kind)
+        self.go.clear()
+        self.entered = threading.Event()
+
+    def step(self) -> Sequence[Update]:
+        if "stuck" in self.running:
+            self.entered.set()
+            self.go.wait(LONGEST_WAIT_S)
+        return super().step()
+
+
+class TellingEngine(FakeEngine):
+    """Runs one request in a step, and tells which."""
+
+    def tell_runs(self, tell: Callable[[Sequence[str]], None]) -> None:
+        self._tell = tell
+
+    def step(self) -> Sequence[Update]:
+        first = next(iter(self.running))
+        self._tell([first])
+        self.stepped.set()
+        if not self.go.wait(0.002):
+            return []
+        return [self._advance(first, *self.running[first])]
+
+
 class LongRunningEngine(FakeEngine):
     """The step of a request "endless" lasts until it is interrupted; the first `deaf` interrupts are too early."""
 
@@ -56,6 +88,9 @@ class LongRunningEngine(FakeEngine):
         self.entered = threading.Event()
         self._deaf = deaf
         self._interrupted = threading.Event()
+
+    def runs(self, key: str) -> bool:
+        return key in self.running
 
     def interrupt(self, key: str) -> None:
         if self._deaf:
@@ -73,9 +108,16 @@ class LongRunningEngine(FakeEngine):
 
 
 @asynccontextmanager
-async def thread_of(engine: FakeEngine, heard: Heard, flush_s: float = 0.0) -> AsyncIterator[EngineThread]:
+async def thread_of(
+    engine: FakeEngine, heard: Heard, flush_s: float = 0.0, journal: JournalWriter | None = None
+) -> AsyncIterator[EngineThread]:
     thread = EngineThread(
-        lambda: engine, AdmissionQueue(WeightedLevels()), lambda: heard, flush_s, lambda tasks: None
+        lambda: engine,
+        AdmissionQueue(WeightedLevels()),
+        lambda: heard,
+        flush_s,
+        lambda tasks: None,
+        journal=journal,
     )
     thread.start()
     assert await thread.opened is engine
@@ -226,3 +268,108 @@ async def test_an_engine_that_breaks_ends_the_thread_with_its_error() -> None:
     thread.admit([held("a", request=GenerateRequest(prompt="crash"))])
     with pytest.raises(RuntimeError):
         await asyncio.wait_for(thread.ended(), LONGEST_WAIT_S)
+
+
+@pytest.mark.parametrize("kind", [EngineKind.TENSOR, EngineKind.GENERATE])
+async def test_a_cancelled_task_that_does_not_leave_the_engine_in_time_ends_the_thread(
+    kind: EngineKind,
+) -> None:
+    engine, heard = StuckEngine(kind), Heard()
+    thread = EngineThread(
+        lambda: engine,
+        AdmissionQueue(WeightedLevels()),
+        lambda: heard,
+        0.0,
+        lambda tasks: None,
+        hard_kill_after_s=0.02,
+    )
+    thread.start()
+    await thread.opened
+    thread.admit([held("stuck"), held("neighbour")])
+    await asyncio.to_thread(engine.entered.wait, LONGEST_WAIT_S)
+    thread.cancel(["stuck"])
+    with pytest.raises(EngineStuck):
+        await asyncio.wait_for(thread.ended(), LONGEST_WAIT_S)
+    thread.stop()
+    engine.go.set()
+    await asyncio.to_thread(engine.closed.wait, LONGEST_WAIT_S)
+
+
+async def test_a_cancelled_task_that_only_waits_for_a_long_step_to_end_is_no_reason_to_end() -> None:
+    engine, heard = StuckEngine(), Heard()
+    async with thread_of(engine, heard) as thread:
+        thread._hard_kill_after_s = 0.0
+        thread.admit([held("stuck")])
+        await asyncio.to_thread(engine.entered.wait, LONGEST_WAIT_S)
+        thread.admit([held("waits")])
+        thread.cancel(["waits"])
+        looked = asyncio.Event()
+        # Timers of one moment come in their order.
+        asyncio.get_running_loop().call_later(0.01, looked.set)
+        await looked.wait()
+        engine.go.set()
+        await heard.until(lambda: heard.ended() == ["stuck"])
+
+
+async def test_suspects_are_never_inside_together_with_others() -> None:
+    engine, heard = FakeEngine(EngineKind.GENERATE, capacity=4), Heard()
+    together: list[set[str]] = []
+    advance = engine.step
+
+    def step() -> Sequence[Update]:
+        together.append({key[0] for key in engine.running})
+        return advance()
+
+    engine.step = step  # type: ignore[method-assign]
+    async with thread_of(engine, heard) as thread:
+        tasks = [
+            suspect("x1", "x"),
+            held("o1"),
+            suspect("y1", "y"),
+            held("o2"),
+            suspect("x2", "x"),
+            held("o3"),
+        ]
+        for task in tasks:
+            task.request = GenerateRequest(prompt="hi", max_tokens=5)
+        thread.admit(tasks)
+        await heard.until(lambda: len(heard.ended()) == 6)
+    assert all(len(groups) == 1 for groups in together)
+
+
+async def test_the_journal_names_all_that_an_engine_without_batches_runs(tmp_path: Path) -> None:
+    engine, heard = FakeEngine(EngineKind.GENERATE), Heard()
+    engine.go.clear()
+    path = tmp_path / "journal"
+    async with thread_of(engine, heard, journal=JournalWriter(path)) as thread:
+        thread.admit([held("a#1", request=GenerateRequest(prompt="hi", max_tokens=9))])
+        await asyncio.to_thread(engine.stepped.wait, LONGEST_WAIT_S)
+        engine.stepped.clear()
+        thread.admit([held("b#2", request=GenerateRequest(prompt="hi", max_tokens=1))])
+        await until(lambda: executing(path) == ["a", "b"])
+        engine.go.set()
+        await heard.until(lambda: "a#1" in heard.ended())
+        await until(lambda: executing(path) == [])
+
+
+async def test_the_journal_names_only_the_batch_that_an_engine_says_it_runs(tmp_path: Path) -> None:
+    engine, heard = TellingEngine(), Heard()
+    engine.go.clear()
+    path = tmp_path / "journal"
+    async with thread_of(engine, heard, journal=JournalWriter(path)) as thread:
+        thread.admit([held("a#1"), held("b#1")])
+        await asyncio.to_thread(engine.stepped.wait, LONGEST_WAIT_S)
+        assert executing(path) == ["a"]
+        engine.go.set()
+        await heard.until(lambda: len(heard.updates) == 2)
+
+
+def executing(path: Path) -> list[str]:
+    return [one.id for one in read_journal(path).executing]
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(LONGEST_WAIT_S):
+        # Nobody tells when another thread writes a file.
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0)

@@ -14,7 +14,15 @@ from inference.engine import Chunk, Done, Failed, Finish, GenerateOutput, Genera
 from inference.runner.held import Held
 from inference.runner.outcomes import Outcome, OutcomeWriter
 from scheduler.adapters.clock import FakeClock
-from scheduler.errors import ModelFailed, RecordsUnavailable
+from scheduler.errors import (
+    DeadlinePassed,
+    InvalidInput,
+    ModelFailed,
+    ModelOutOfMemory,
+    Overloaded,
+    RecordsUnavailable,
+)
+from scheduler.policies.failures import Backoff
 from scheduler.ports.records import Ending, OutputChunk, Written
 from scheduler.states import TaskState
 
@@ -76,7 +84,10 @@ class Bench:
         self.store = Store()
         self.clock = FakeClock()
         self.listener = Listener()
-        self.writer = OutcomeWriter(self.store, self.clock, self.listener, streams=streams)
+        self.draw = 0.5
+        self.writer = OutcomeWriter(
+            self.store, self.clock, self.listener, streams=streams, draw=lambda: self.draw
+        )
 
     async def heard(self, ends: int) -> None:
         async with asyncio.timeout(LONGEST_WAIT_S):
@@ -239,3 +250,52 @@ async def test_the_text_of_a_foreign_error_is_shown_to_nobody(error: Exception) 
     [[ending]] = b.store.endings
     assert b"secret" not in ending.error + ending.last_output
     assert ending.reason == "MODEL_FAILED"
+
+
+async def ending_of(error: Exception, attempt: int = 1, backoff: Backoff | None = None) -> Ending:
+    async with bench(streams=True) as b:
+        task = generation("a", attempt)
+        if backoff is not None:
+            task.backoff = backoff
+        b.writer.failed(task, Failed("a", error), 101)
+        await b.heard(1)
+    [[ending]] = b.store.endings
+    return ending
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (ModelFailed("no luck"), "MODEL_FAILED"),
+        (ModelOutOfMemory("too much"), "MODEL_OUT_OF_MEMORY"),
+        (MemoryError("secret"), "MODEL_OUT_OF_MEMORY"),
+        (ValueError("secret"), "MODEL_FAILED"),
+    ],
+)
+async def test_a_failure_that_may_be_mended_rests_half_of_half_a_second_by_half_a_draw(
+    error: Exception, reason: str
+) -> None:
+    ending = await ending_of(error)
+    assert (ending.state, ending.reason, ending.retry_in_ms) == (TaskState.FAILED, reason, 250)
+    assert b"secret" not in ending.error
+    # Closes the stream if the record has no further attempt for it.
+    assert chunk_of(ending.last_output).state == TASK_STATE_FAILED
+
+
+@pytest.mark.parametrize(("attempt", "rest_ms"), [(1, 250), (2, 500), (3, 1000), (7, 16_000), (40, 30_000)])
+async def test_rests_double_up_to_a_minute(attempt: int, rest_ms: int) -> None:
+    assert (await ending_of(ModelFailed("no luck"), attempt)).retry_in_ms == rest_ms
+
+
+async def test_the_rests_are_those_of_the_task() -> None:
+    ending = await ending_of(ModelFailed("no luck"), 3, Backoff(100, 10_000, 3.0))
+    assert ending.retry_in_ms == 450
+
+
+async def test_a_hint_is_the_shortest_rest() -> None:
+    assert (await ending_of(Overloaded("busy", retry_after_s=7.5))).retry_in_ms == 7500
+
+
+@pytest.mark.parametrize("error", [InvalidInput.of("x", "bad"), DeadlinePassed("too late")])
+async def test_what_would_fail_again_is_not_tried_again(error: Exception) -> None:
+    assert (await ending_of(error)).retry_in_ms == -1

@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -20,7 +21,8 @@ from forebay.models.v1 import model_service_pb2 as models
 from forebay.runner.v1.runner_service_pb2 import WatchStatusRequest, WatchStatusResponse
 from forebay.runner.v1.runner_service_pb2_grpc import RunnerServiceStub
 from forebay.tasks.v1.task_service_pb2 import StreamOutputResponse
-from inference.engine import Engine, EngineKind
+from inference.engine import Engine, EngineKind, Update
+from inference.runner.engine_thread import EngineStuck
 from inference.runner.runner import Runner, Stores
 from inference.runner.settings import RunnerSettings
 from observability.metrics import RunnerMetrics, new_registry
@@ -82,10 +84,17 @@ class Bench:
         self.scheduler = FakeScheduler()
         self.stop = asyncio.Event()
         self.usable: bool | None = None
+        self.hard_kill_after_s = 10.0
 
     def runner(self, open_engine: Callable[[Callable[[str], None]], Engine], grace_s: float) -> Runner:
         return Runner(
-            RunnerSettings(model="m", path=Path("m"), id="runner-1", grace_s=grace_s),
+            RunnerSettings(
+                model="m",
+                path=Path("m"),
+                id="runner-1",
+                grace_s=grace_s,
+                hard_kill_after_s=self.hard_kill_after_s,
+            ),
             Stores(self.store.records, self.store.records, self.store.membership),
             SystemClock(),
             WeightedLevels(),
@@ -109,8 +118,11 @@ class Bench:
 
 
 @asynccontextmanager
-async def running(engine: FakeEngine, *, grace_s: float = 5.0) -> AsyncIterator[Bench]:
+async def running(
+    engine: FakeEngine, *, grace_s: float = 5.0, hard_kill_after_s: float = 10.0
+) -> AsyncIterator[Bench]:
     bench = Bench(engine)
+    bench.hard_kill_after_s = hard_kill_after_s
     service = Service(
         "forebay.dispatch.v1.DispatchService",
         lambda server: add_DispatchServiceServicer_to_server(bench.scheduler, server),
@@ -249,3 +261,30 @@ async def test_an_engine_that_breaks_ends_the_runner() -> None:
             await b.assign(generate_spec("crash"))
             await asyncio.Event().wait()
     assert caught.group_contains(RuntimeError, match="the engine is broken")
+
+
+async def test_a_stuck_engine_ends_the_runner_after_all_else_is_handed_back() -> None:
+    engine = FakeEngine(capacity=2)
+    entered, release = threading.Event(), threading.Event()
+
+    def step() -> Sequence[Update]:
+        entered.set()
+        release.wait(LONGEST_WAIT_S)
+        return []
+
+    engine.step = step  # type: ignore[method-assign]
+    with pytest.raises(ExceptionGroup) as caught:
+        async with running(engine, hard_kill_after_s=0.02) as b:
+            stuck, neighbour, waits = await b.assign(*[tensor_spec() for _ in range(3)])
+            await asyncio.to_thread(entered.wait, LONGEST_WAIT_S)
+            await b.store.records.cancel([stuck], "t", b"", b"")
+            b.scheduler.orders.put_nowait(AttachResponse(cancelled=[stuck]))
+            await b.scheduler.until(lambda: len(b.scheduler.settled) == 3)
+            await asyncio.Event().wait()
+    release.set()
+    assert caught.group_contains(EngineStuck)
+    assert {one.id: one.fate for one in b.scheduler.settled} == {
+        stuck: Settled.FATE_TERMINAL,
+        neighbour: Settled.FATE_RETURNED,
+        waits: Settled.FATE_RETURNED,
+    }

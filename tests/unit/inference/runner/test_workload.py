@@ -1,18 +1,24 @@
 """Each task that is taken leaves exactly once, with its fate."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 
+import pytest
 from google.rpc.status_pb2 import Status
 
-from inference.engine import Chunk, Done, EngineKind, Finish, GenerateOutput, ModelCard, TensorOutput
+from inference.engine import Chunk, Done, EngineKind, Failed, Finish, GenerateOutput, ModelCard, TensorOutput
+from inference.journal import JournalWriter, read_journal
 from inference.runner.held import Fate, Held
 from inference.runner.telemetry import Telemetry
 from inference.runner.workload import Workload
 from observability.metrics import RunnerMetrics, new_registry, page
 from scheduler.adapters.clock import FakeClock
 from scheduler.adapters.memory import MemoryStore
+from scheduler.errors import ModelFailed
+from scheduler.policies.failures import Backoff
 from scheduler.ports.records import Record
 from scheduler.states import TaskState
 
@@ -40,14 +46,14 @@ class Executor:
 class Bench:
     """A workload over a store in memory."""
 
-    def __init__(self, kind: EngineKind) -> None:
+    def __init__(self, kind: EngineKind, journal: JournalWriter | None = None) -> None:
         self.store = MemoryStore(FakeClock())
         self.executor = Executor()
         self.source = NoSource()
         self.registry = new_registry()
         telemetry = Telemetry(RunnerMetrics(self.registry, "m"), model="m", provider="CPU", runner="r")
         card = ModelCard(kind, "", "CPU")
-        self.workload = Workload(card, self.executor, self.store.records, FakeClock(), telemetry)
+        self.workload = Workload(card, self.executor, self.store.records, FakeClock(), telemetry, journal)
 
     async def lease(self, *specs: object, spoil: bool = False) -> list[Held]:
         """Create, lease and assign tasks; return what reached the engine."""
@@ -72,8 +78,10 @@ class Bench:
 
 
 @asynccontextmanager
-async def bench(kind: EngineKind = EngineKind.TENSOR) -> AsyncIterator[Bench]:
-    made = Bench(kind)
+async def bench(
+    kind: EngineKind = EngineKind.TENSOR, journal: JournalWriter | None = None
+) -> AsyncIterator[Bench]:
+    made = Bench(kind, journal)
     async with asyncio.TaskGroup() as group:
         running = group.create_task(made.workload.outcomes.run())
         yield made
@@ -180,6 +188,52 @@ async def test_a_stream_is_whole_and_ends_with_the_state() -> None:
         await b.workload.emptied()
         chunks = await b.store.records.output(task.id, 0, 10)
     assert [sequence for sequence, _ in chunks] == list(range(1, len(chunks) + 1))
+
+
+async def test_a_task_brings_its_own_rests_and_its_isolation() -> None:
+    async with bench() as b:
+        spec = tensor_spec()
+        spec.retry.initial_backoff.FromMilliseconds(100)
+        spec.retry.max_backoff.FromMilliseconds(0)
+        sent = assignment(spec)
+        sent.isolation = "group"
+        b.workload.assigned([sent, assignment(tensor_spec())], b.source)
+        first, second = b.executor.admitted
+        b.workload.abandon()
+    assert (first.backoff, first.isolation) == (Backoff(100, 0, 2.0), "group")
+    assert (second.backoff, second.isolation) == (Backoff(500, 60_000, 2.0), "")
+
+
+async def test_the_journal_has_each_task_before_anything_looks_into_it(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    async with bench(journal=JournalWriter(path)) as b:
+        sent = assignment(tensor_spec())
+        sent.envelope.spec += b"x"
+        b.workload.assigned([sent], b.source)
+        assert [one.id for one in read_journal(path).waiting] == [sent.envelope.id]
+
+
+async def test_each_late_outcome_is_logged_once_with_the_reason(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    async with bench() as b:
+        tasks = await b.lease(tensor_spec(), tensor_spec())
+        await b.store.records.cancel([task.id for task in tasks], "t", b"", b"")
+        b.workload.updated([done(task) for task in tasks])
+        b.workload.fenced(tasks)
+        await b.workload.emptied()
+    told = [vars(record) for record in caplog.records if "refused" in record.getMessage()]
+    assert [one["task_id"] for one in told] == [task.id for task in tasks]
+    assert all(one["cause"] for one in told)
+    assert not any("lease lost" in record.getMessage() for record in caplog.records)
+
+
+async def test_an_attempt_that_another_follows_is_not_counted_as_an_end() -> None:
+    async with bench() as b:
+        [task] = await b.lease(tensor_spec())
+        task.max_attempts = 2
+        b.workload.updated([Failed(task.key, ModelFailed("no luck"))])
+        await b.workload.emptied()
+    assert 'state="failed"' not in page(b.registry)[0].decode()
 
 
 async def test_finished_work_is_counted() -> None:

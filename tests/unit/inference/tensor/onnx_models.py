@@ -139,3 +139,23 @@ def with_external_weights(path: Path, location: str, *, nested: bool = False) ->
         [value("x", ["batch", 4]), value("condition", [], TensorProto.BOOL)],
         [value("y", ["batch", 4])],
     )
+
+
+def greedy(path: Path) -> Path:
+    """y = as many zeros as x says: takes as much memory as the input wants."""
+    return save(
+        path,
+        [helper.make_node("ConstantOfShape", ["x"], ["y"])],
+        [value("x", ["dims"], TensorProto.INT64)],
+        [value("y", [None])],
+    )
+
+
+def product(path: Path) -> Path:
+    """y = the shape of x * x for a square matrix: one kernel whose length grows with the cube of its side."""
+    return save(
+        path,
+        [helper.make_node("MatMul", ["x", "x"], ["xx"]), helper.make_node("Shape", ["xx"], ["y"])],
+        [value("x", [None, None])],
+        [value("y", [2], TensorProto.INT64)],
+    )

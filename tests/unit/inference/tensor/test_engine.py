@@ -1,5 +1,5 @@
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +12,16 @@ from inference.engine import (
     EngineKind,
     Failed,
     GenerateRequest,
+    Interruptible,
+    TellsRuns,
     TensorOutput,
     TensorRequest,
     Update,
 )
 from inference.settings import EngineSettings
+from inference.tensor.batching import Item
 from inference.tensor.engine import TensorEngine
-from scheduler.errors import InvalidInput, ModelFailed, ModelUnusable
+from scheduler.errors import InvalidInput, ModelFailed, ModelOutOfMemory, ModelUnusable
 from tests.unit.inference.tensor import onnx_models
 
 Opener = Callable[..., TensorEngine]
@@ -162,6 +165,53 @@ def test_a_request_that_makes_the_run_fail_does_not_harm_its_neighbours(
     assert isinstance(failed.error, ModelFailed)
     for key, update in updates.items():
         assert outputs(update)["y"][0, 0] == int(key) % 10 * 2
+
+
+def test_a_request_that_wants_more_memory_than_there_is_is_told_apart(tmp_path: Path, opened: Opener) -> None:
+    engine = opened(onnx_models.greedy(tmp_path / "greedy.onnx"))
+    for key, length in (("small", 3), ("huge", 2**44), ("other", 4)):
+        engine.admit(key, TensorRequest({"x": np.array([length], np.int64)}))
+    updates = finish(engine)
+    failed = updates["huge"]
+    assert isinstance(failed, Failed)
+    assert isinstance(failed.error, ModelOutOfMemory)
+    assert outputs(updates["small"])["y"].shape == (3,)
+    assert outputs(updates["other"])["y"].shape == (4,)
+
+
+def test_a_batch_for_which_there_is_no_memory_runs_in_smaller_ones(
+    tmp_path: Path, opened: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = opened(onnx_models.add(tmp_path / "add.onnx"))
+    run, sizes = engine._run, list[int]()
+
+    def small_only(feeds: Mapping[str, Array], batch: Sequence[Item]) -> list[Array]:
+        sizes.append(len(batch))
+        if len(batch) > 2:
+            raise MemoryError
+        return run(feeds, batch)
+
+    monkeypatch.setattr(engine, "_run", small_only)
+    for number in range(8):
+        engine.admit(str(number), TensorRequest({"x": row(number, 0, 0, 0), "y": row(0, 0, 0, 0)}))
+    updates = finish(engine)
+    assert {key: outputs(update)["z"][0, 0] for key, update in updates.items()} == {
+        str(number): number for number in range(8)
+    }
+    assert sizes == [8, 4, 2, 2, 4, 2, 2]
+
+
+def test_it_tells_what_each_run_consists_of(tmp_path: Path, opened: Opener) -> None:
+    engine = opened(onnx_models.lookup(tmp_path / "lookup.onnx"))
+    told: list[list[str]] = []
+    engine.tell_runs(lambda keys: told.append(list(keys)))
+    assert isinstance(engine, TellsRuns)
+    assert isinstance(engine, Interruptible)
+    for key, index in (("a", 1), ("bad", 99), ("c", 2)):
+        engine.admit(key, TensorRequest({"x": np.array([index], np.int64)}))
+    assert not engine.runs("a")
+    finish(engine)
+    assert told == [["a", "bad", "c"], ["a"], ["bad", "c"], ["bad"], ["c"]]
 
 
 def test_a_cancelled_request_gets_no_update(tmp_path: Path, opened: Opener) -> None:

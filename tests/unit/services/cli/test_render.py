@@ -75,6 +75,8 @@ def test_an_error_keeps_code_reason_and_fields() -> None:
                 "running": 0,
                 "finished_per_second": 0.333333,
                 "share": 0.1,
+                "paused": False,
+                "waiting": 0,
             },
         ),
         ((1, None, True), [1, None, True]),

@@ -1,5 +1,5 @@
 import json
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import click
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from forebay.tasks.v1.task_pb2 import Priority
-from services.cli.request import duration, specs_from_file, tensors_from
+from services.cli.request import duration, moment, references, specs_from_file, tensors_from
 
 CONTEXT = click.Context(click.Command("submit"))
 OPTION = click.Option(["--deadline-in"])
@@ -74,3 +74,18 @@ def test_tensors_are_loaded_but_never_unpickled(tmp_path: Path) -> None:
     for bad in ("evil.npy", "missing.npy"):
         with pytest.raises(click.BadParameter, match="cannot be read"):
             tensors_from({"x": str(tmp_path / bad)})
+
+
+def test_a_time_is_read_with_its_zone() -> None:
+    assert moment(CONTEXT, OPTION, "2030-01-31T09:00:00Z") == datetime(2030, 1, 31, 9, tzinfo=UTC)
+    read = moment(CONTEXT, OPTION, "2030-01-31T09:00:00")
+    assert read is not None and read.tzinfo is not None
+    with pytest.raises(click.BadParameter, match="is no time such as"):
+        moment(CONTEXT, OPTION, "tomorrow")
+
+
+def test_an_input_names_the_parent_and_its_output() -> None:
+    assert references(CONTEXT, OPTION, ("story=0:text", "x=1:y:0")) == {"story": (0, "text"), "x": (1, "y:0")}
+    for bad in ("story", "story=text", "=0:text", "story=0:"):
+        with pytest.raises(click.BadParameter, match="is not NAME=N:OUTPUT"):
+            references(CONTEXT, OPTION, (bad,))

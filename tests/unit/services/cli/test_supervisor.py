@@ -226,3 +226,46 @@ async def test_the_resident_leash_kills_its_command_when_the_pipe_closes() -> No
     await keeper.stdout.readline()
     keeper.stdin.close()
     assert await keeper.wait() == 128 + signal.SIGKILL
+
+
+async def test_a_halted_child_stays_down_and_comes_back_with_another_command_without_counting_as_dead(
+    tmp_path: Path, heard: Heard, free_ports: list[int]
+) -> None:
+    supervisor = Supervisor([server("a", free_ports[0])], tmp_path, heard.say)
+    async with supervisor.running():
+        await supervisor.started()
+        for _ in range(4):
+            before = supervisor.pids["a"]
+            await supervisor.halt("a", within_s=5.0)
+            assert supervisor.pids == {}
+            await supervisor.resume("a", server("a", free_ports[0]).command)
+            assert supervisor.pids["a"] != before
+    assert not any("died" in line for line in heard.lines)
+
+
+async def test_a_halted_child_does_not_keep_the_end_waiting(
+    tmp_path: Path, heard: Heard, free_ports: list[int]
+) -> None:
+    supervisor = Supervisor([server("a", free_ports[0])], tmp_path, heard.say)
+    async with supervisor.running():
+        await supervisor.started()
+        await supervisor.halt("a", within_s=5.0)
+
+
+async def test_work_alongside_is_cancelled_at_the_end(
+    tmp_path: Path, heard: Heard, free_ports: list[int]
+) -> None:
+    supervisor = Supervisor([server("a", free_ports[0])], tmp_path, heard.say)
+    ended = asyncio.Event()
+
+    async def work() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    async with supervisor.running():
+        await supervisor.started()
+        supervisor.alongside(work())
+        await asyncio.sleep(0)
+    assert ended.is_set()

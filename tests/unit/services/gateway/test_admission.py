@@ -73,6 +73,9 @@ class Store:
             raise RecordsUnavailable("away")
         self.marked.extend(tickets)
 
+    async def hasten(self, tickets: Sequence[PublishTicket]) -> None:
+        raise AssertionError
+
 
 TICKETS = [PublishTicket(number, "m") for number in range(4)]
 

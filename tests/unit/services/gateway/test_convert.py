@@ -3,10 +3,12 @@ from hashlib import sha256
 import pytest
 
 from forebay.tasks.v1 import envelope_pb2, inputs_pb2, task_pb2
-from scheduler.errors import InvalidInput
+from scheduler.errors import InvalidInput, ModelFailed
+from scheduler.ports.records import HistoryEntry, Record
 from scheduler.states import Level, TaskState
 from services.gateway import convert
 from services.gateway.fingerprint import Fingerprints
+from services.status import to_status
 
 SPEC = task_pb2.TaskSpec(model="m", generate=inputs_pb2.GenerateInput(prompt="p"))
 
@@ -41,6 +43,62 @@ def test_an_envelope_carries_its_spec_and_the_digest_of_it() -> None:
     assert envelope.sha256 == sha256(envelope.spec).digest()
     assert task_pb2.TaskSpec.FromString(envelope.spec).generate.prompt == "hello"
     assert (envelope.pool, envelope.priority, envelope.deadline_ms) == ("default", task_pb2.PRIORITY_HIGH, 6)
+
+
+def test_what_is_parked_has_no_publication_and_suspects_travel_with_their_group() -> None:
+    joined = convert.frame(seal("x"), 0) + convert.frame(seal("y"), 2, "suspects-1")
+    expected = envelope_pb2.Bundle()
+    expected.publications.add(envelope=envelope_pb2.Envelope.FromString(seal("x")))
+    expected.publications.add(
+        envelope=envelope_pb2.Envelope.FromString(seal("y")), publication=2, isolation="suspects-1"
+    )
+    assert joined == expected.SerializeToString()
+
+
+def test_an_earliest_start_is_rounded_up() -> None:
+    spec = task_pb2.TaskSpec()
+    assert convert.not_before_ms_of(spec) == 0
+    spec.not_before.seconds, spec.not_before.nanos = 2, 1_000_000
+    assert convert.not_before_ms_of(spec) == 2001
+    spec.not_before.nanos = 1_000_001
+    assert convert.not_before_ms_of(spec) == 2002
+
+
+def record(state: TaskState, *, attempt: int = 1, reason: str = "", error: bytes = b"") -> Record:
+    history = (HistoryEntry(1, TaskState.QUEUED, ""), HistoryEntry(2, state, reason))
+    return Record("07-x", "t", state, attempt, 1, seal("p"), 1, 1, 1, 2, "", error, b"", history, uncharged=1)
+
+
+@pytest.mark.parametrize(
+    ("reason", "attempt", "message"),
+    [
+        ("", 0, "the deadline passed while it was QUEUED"),
+        ("WHILE_SCHEDULED", 0, "the deadline passed while it was SCHEDULED"),
+        ("WHILE_BLOCKED", 0, "the deadline passed while it was BLOCKED"),
+        ("WHILE_RUNNING", 2, "the deadline passed while it was RUNNING in attempt 2"),
+        ("WHILE_RETRYING", 3, "the deadline passed while it was RETRYING after attempt 3"),
+        ("ELSE", 0, "the deadline passed while it was QUEUED"),
+    ],
+)
+def test_an_expired_task_says_where_it_was(reason: str, attempt: int, message: str) -> None:
+    task = convert.update_of(record(TaskState.EXPIRED, attempt=attempt, reason=reason), include_result=False)
+    assert task.error.message == message
+    assert task.error.code == 4
+
+
+def test_an_error_is_shown_of_ended_tasks_only() -> None:
+    error = to_status(ModelFailed("it failed")).SerializeToString()
+    for state in TaskState:
+        task = convert.update_of(record(state, error=error), include_result=False)
+        assert task.HasField("error") == state.terminal
+
+
+def test_a_task_shows_what_its_record_and_its_envelope_know() -> None:
+    sealed = envelope_pb2.Envelope.FromString(seal("p"))
+    sealed.replay_of, sealed.schedule = "letter", "nightly"
+    known = record(TaskState.RETRYING)._replace(envelope=sealed.SerializeToString())
+    task = convert.task_of(known, include_input=False, include_result=False)
+    assert (task.uncharged_attempts, task.replay_of, task.schedule) == (1, "letter", "nightly")
 
 
 @pytest.mark.parametrize("size", [0, 1, 60, 127, 128, 16_000, 16_384, 300_000])

@@ -15,7 +15,7 @@ from services.gateway import convert
 from services.gateway import watcher as watching
 from services.gateway.event_hub import event_hub
 from services.gateway.watch import Watch
-from services.gateway.watcher import Watcher
+from services.gateway.watcher import Watcher, rank_of
 
 
 class Feed:
@@ -301,3 +301,22 @@ def test_a_watch_of_everything_that_nobody_reads_is_ended(monkeypatch: pytest.Mo
         offer(one, record(number))
     with pytest.raises(Overloaded):
         one.take()
+
+
+def test_no_step_of_a_waiting_task_is_taken_for_an_older_one() -> None:
+    steps = [
+        (TaskState.BLOCKED, 0, 0),
+        (TaskState.SCHEDULED, 0, 0),
+        (TaskState.QUEUED, 1, 0),
+        (TaskState.SCHEDULED, 1, 0),
+        (TaskState.QUEUED, 2, 0),
+        (TaskState.RUNNING, 2, 1),
+        (TaskState.RETRYING, 2, 1),
+        (TaskState.SCHEDULED, 2, 1),
+        (TaskState.EXPIRED, 2, 1),
+    ]
+    ranks = [
+        rank_of(record(1)._replace(state=state, publication=publication, attempt=attempt))
+        for state, publication, attempt in steps
+    ]
+    assert ranks == sorted(set(ranks))

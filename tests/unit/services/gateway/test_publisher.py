@@ -3,11 +3,12 @@ from collections.abc import Mapping
 
 import pytest
 
+from scheduler.bundles import bundle_properties
 from scheduler.errors import LogUnavailable
 from scheduler.lanes import Lane
 from scheduler.states import Level
 from services.gateway import publisher as publishing
-from services.gateway.publisher import BundlePublisher, bundle_publisher
+from services.gateway.publisher import BundlePublisher, Parking, bundle_publisher
 
 LANE = Lane("default", Level.NORMAL, 0)
 OTHER = Lane("default", Level.NORMAL, 1)
@@ -17,7 +18,7 @@ class HeldLog:
     """Acknowledges a bundle when the test says so."""
 
     def __init__(self) -> None:
-        self.sent: asyncio.Queue[tuple[Lane, bytes, Mapping[str, str], asyncio.Future[None]]] = (
+        self.sent: asyncio.Queue[tuple[Lane | str, bytes, Mapping[str, str], asyncio.Future[None]]] = (
             asyncio.Queue()
         )
 
@@ -25,6 +26,14 @@ class HeldLog:
         answer = asyncio.get_running_loop().create_future()
         self.sent.put_nowait((lane, payload, properties, answer))
         await answer
+
+    async def park(self, pool: str, payload: bytes) -> None:
+        answer = asyncio.get_running_loop().create_future()
+        self.sent.put_nowait((pool, payload, {}, answer))
+        await answer
+
+    async def journal(self, payload: bytes) -> None:
+        raise AssertionError
 
     async def set_aside(self, lane: Lane, payload: bytes, fault: str) -> None:
         raise AssertionError
@@ -39,13 +48,25 @@ def hand_over(
     return publisher.hand_over(lane, frames, trace)
 
 
+async def test_what_is_parked_travels_apart_from_every_lane() -> None:
+    log = HeldLog()
+    async with bundle_publisher(log) as publisher:
+        parcels = publisher.hand_over(Parking("default"), [b"a", b"b"], "")
+        parcels += hand_over(publisher, b"c")
+        sent = [await log.sent.get() for _ in range(2)]
+        assert [(to, payload) for to, payload, _, _ in sent] == [("default", b"ab"), (LANE, b"c")]
+        for _, _, _, answer in sent:
+            answer.set_result(None)
+        assert [await parcel.outcome for parcel in parcels] == [None, None]
+
+
 async def test_an_idle_lane_sends_at_once() -> None:
     log = HeldLog()
     async with bundle_publisher(log) as publisher:
         (parcel,) = hand_over(publisher, b"a", b"b")
         lane, payload, properties, answer = await log.sent.get()
         assert (lane, payload) == (LANE, b"ab")
-        assert dict(properties) == {"forebay-bundle": "1"}
+        assert properties == bundle_properties(LANE, b"ab")
         assert not parcel.outcome.done()
         answer.set_result(None)
         assert await parcel.outcome is None

@@ -3,9 +3,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
 
-from forebay.tasks.v1 import inputs_pb2, task_pb2, task_service_pb2
-from scheduler.errors import InvalidInput
+from forebay.tasks.v1 import inputs_pb2, task_pb2
 from services.gateway import validation
 
 POOLS = frozenset({"default", "gpu"})
@@ -61,26 +62,20 @@ def full() -> task_pb2.TaskSpec:
         idempotency_key="k" * 256,
     )
     spec.deadline.seconds = 1_900_000_000
+    spec.not_before.seconds = 253_402_300_799
     spec.retry.max_attempts = 100
+    spec.retry.initial_backoff.seconds = 3600
+    spec.retry.max_backoff.seconds = 86_400
+    spec.retry.multiplier = 10
+    spec.depends_on.extend(task_pb2.Dependency(index=number) for number in range(1000))
+    spec.on_parent_failure = task_pb2.PARENT_FAILURE_POLICY_CANCEL
     for number in range(32):
         spec.labels["k" * 60 + str(number)] = "v" * 255
     return spec
 
 
-VALID = {
-    "a prompt": generation(),
-    "everything at its limit": full(),
-    "a tensor": tensors(),
-    "a scalar": changed(tensors, shape=[], raw=bytes(4)),
-    "no elements": changed(tensors, shape=[0, 5], raw=b""),
-    "texts": changed(tensors, datatype="BYTES", shape=[2], raw=b"\1\0\0\0a\0\0\0\0"),
-    "a chat": chat(message("system", "be kind"), message("user", "hello", ""), message("assistant", "hi")),
-}
-
-
-@pytest.mark.parametrize("name", VALID)
-def test_a_valid_task_has_no_faults(name: str) -> None:
-    assert validation.spec_faults(VALID[name], POOLS) == []
+def faults_of(spec: task_pb2.TaskSpec) -> list[tuple[str, str]]:
+    return validation.spec_faults(spec, POOLS, dependent=bool(spec.depends_on))
 
 
 def _with_deadline(seconds: int, nanos: int = 0) -> task_pb2.TaskSpec:
@@ -107,6 +102,56 @@ def _twice() -> task_pb2.TaskSpec:
     return spec
 
 
+def _given(make: Callable[[], task_pb2.TaskSpec], **fields: Any) -> task_pb2.TaskSpec:
+    spec = make()
+    spec.MergeFrom(task_pb2.TaskSpec(**fields))
+    return spec
+
+
+def _retry(**fields: Any) -> task_pb2.TaskSpec:
+    return _given(generation, retry=task_pb2.RetryPolicy(**fields))
+
+
+def _children(*parents: Any) -> task_pb2.TaskSpec:
+    named = [
+        task_pb2.Dependency(id=parent) if isinstance(parent, str) else task_pb2.Dependency(index=parent)
+        for parent in parents
+    ]
+    return _given(generation, depends_on=named)
+
+
+def _taking(make: Callable[[], task_pb2.TaskSpec], *references: tuple[int, str, str]) -> task_pb2.TaskSpec:
+    taken = [task_pb2.InputReference(parent=p, output=o, input=i) for p, o, i in references]
+    return _given(make, depends_on=[task_pb2.Dependency(index=0)], inputs_from=taken)
+
+
+def template() -> task_pb2.TaskSpec:
+    return changed(generation, prompt="about {{a}} and {{b}}")
+
+
+def no_tensors() -> task_pb2.TaskSpec:
+    return task_pb2.TaskSpec(model="add", tensors=inputs_pb2.TensorInput())
+
+
+VALID = {
+    "a prompt": generation(),
+    "everything at its limit": full(),
+    "a tensor": tensors(),
+    "a scalar": changed(tensors, shape=[], raw=bytes(4)),
+    "placeholders": _taking(template, (0, "text", "a"), (0, "text", "b")),
+    "nothing but tensors of parents": _taking(no_tensors, (0, "o", "x")),
+    "one tensor of a parent": _taking(tensors, (0, "o", "y")),
+    "no elements": changed(tensors, shape=[0, 5], raw=b""),
+    "texts": changed(tensors, datatype="BYTES", shape=[2], raw=b"\1\0\0\0a\0\0\0\0"),
+    "a chat": chat(message("system", "be kind"), message("user", "hello", ""), message("assistant", "hi")),
+}
+
+
+@pytest.mark.parametrize("name", VALID)
+def test_a_valid_task_has_no_faults(name: str) -> None:
+    assert faults_of(VALID[name]) == []
+
+
 INVALID: list[tuple[str, task_pb2.TaskSpec]] = [
     ("model", changed(generation, model="")),
     ("model", changed(generation, model="a/b")),
@@ -123,6 +168,33 @@ INVALID: list[tuple[str, task_pb2.TaskSpec]] = [
     ("deadline.nanos", _with_deadline(5, 1_000_000_000)),
     ("retry.max_attempts", _with_attempts(-1)),
     ("retry.max_attempts", _with_attempts(101)),
+    ("not_before.seconds", _given(generation, not_before=Timestamp(seconds=-1))),
+    ("not_before.nanos", _given(generation, not_before=Timestamp(seconds=1, nanos=-1))),
+    ("retry.initial_backoff", _retry(initial_backoff=Duration(seconds=-1))),
+    ("retry.initial_backoff", _retry(initial_backoff=Duration(seconds=3600, nanos=1))),
+    ("retry.max_backoff", _retry(max_backoff=Duration(seconds=86_401))),
+    ("retry.max_backoff", _retry(max_backoff=Duration(nanos=-1))),
+    ("retry.multiplier", _retry(multiplier=0.5)),
+    ("retry.multiplier", _retry(multiplier=10.5)),
+    ("retry.multiplier", _retry(multiplier=math.nan)),
+    ("depends_on", _given(generation, depends_on=[task_pb2.Dependency(index=0)] * 1001)),
+    ("depends_on[0]", _given(generation, depends_on=[task_pb2.Dependency()])),
+    ("depends_on[0].id", _children("x")),
+    ("depends_on[1].id", _children(GOOD_ID, GOOD_ID)),
+    ("depends_on[1].index", _children(1, 1)),
+    ("on_parent_failure", changed(generation, on_parent_failure=4)),
+    ("inputs_from", _taking(no_tensors, *((0, "o", str(n)) for n in range(65)))),
+    ("inputs_from[0].parent", _taking(template, (1, "text", "a"))),
+    ("inputs_from[0].parent", _taking(template, (-1, "text", "a"))),
+    ("inputs_from[0].parent", _given(template, inputs_from=[{"output": "text", "input": "a"}])),
+    ("inputs_from[0].output", _taking(template, (0, "tokens", "a"))),
+    ("inputs_from[0].output", _taking(no_tensors, (0, "", "a"))),
+    ("inputs_from[0].output", _taking(no_tensors, (0, "o" * 257, "a"))),
+    ("inputs_from[0].input", _taking(template, (0, "text", "c"))),
+    ("inputs_from[0].input", _taking(no_tensors, (0, "o", ""))),
+    ("inputs_from[0].input", _taking(no_tensors, (0, "o", "i" * 257))),
+    ("inputs_from[0].input", _taking(tensors, (0, "o", "x"))),
+    ("inputs_from[1].input", _taking(template, (0, "text", "a"), (0, "text", "a"))),
     ("idempotency_key", changed(generation, idempotency_key="k" * 257)),
     ("labels", _with_labels({str(n): "" for n in range(33)})),
     ("labels", _with_labels({"": "v"})),
@@ -172,7 +244,7 @@ INVALID: list[tuple[str, task_pb2.TaskSpec]] = [
 
 @pytest.mark.parametrize(("field", "spec"), INVALID, ids=[f"{f}-{n}" for n, (f, _) in enumerate(INVALID)])
 def test_a_fault_names_its_field(field: str, spec: task_pb2.TaskSpec) -> None:
-    assert [path for path, _ in validation.spec_faults(spec, POOLS)] == [field]
+    assert [path for path, _ in faults_of(spec)] == [field]
 
 
 def test_every_field_of_a_task_has_a_rule() -> None:
@@ -188,65 +260,7 @@ def test_every_field_of_a_task_has_a_rule() -> None:
 
 def test_all_faults_of_a_task_are_found_and_few_are_shown() -> None:
     spec = changed(generation, top_p=5.0, top_k=-2, priority=9, stop=[""] * 16)
-    assert len(validation.spec_faults(spec, POOLS)) == 19
+    assert len(faults_of(spec)) == 19
     error = validation.invalid_spec(3, [("a", "b")] * 100)
     assert len(error.faults) == validation.MAX_FAULTS
     assert error.faults[0].field == "tasks[3].a"
-
-
-Refusal = tuple[Callable[[Any], None], Any, str]
-WATCH, OUTPUT = task_service_pb2.WatchTasksRequest, task_service_pb2.StreamOutputRequest
-LIST, CANCEL = task_service_pb2.ListTasksRequest, task_service_pb2.CancelTasksRequest
-IDS = task_service_pb2.TaskIds
-FILTER: Any = task_service_pb2.TaskFilter
-SELECTOR = task_service_pb2.LabelSelector
-
-REFUSED: list[Refusal] = [
-    (validation.check_id, "", "id"),
-    (validation.check_id, "99-" + GOOD_ID[3:], "id"),
-    (validation.check_watch, WATCH(), "target"),
-    (validation.check_watch, WATCH(tasks=IDS()), "tasks.ids"),
-    (validation.check_watch, WATCH(tasks=IDS(ids=[GOOD_ID, "x"])), "tasks.ids[1]"),
-    (validation.check_watch, WATCH(tasks=IDS(ids=[GOOD_ID] * 10_001)), "tasks.ids"),
-    (validation.check_watch, WATCH(selector=SELECTOR()), "selector.labels"),
-    (validation.check_watch, WATCH(selector=SELECTOR(labels={"": "x"})), "selector.labels"),
-    (validation.check_output, OUTPUT(id="x"), "id"),
-    (validation.check_output, OUTPUT(id=GOOD_ID, after_sequence=-1), "after_sequence"),
-    (validation.check_list, LIST(page_size=-1), "page_size"),
-    (validation.check_list, LIST(page_size=1001), "page_size"),
-    (validation.check_list, LIST(page_token="x" * 513), "page_token"),
-    (validation.check_list, LIST(filter=FILTER(states=[1, 77])), "filter.states[1]"),
-    (validation.check_list, LIST(filter=FILTER(priorities=[77])), "filter.priorities[0]"),
-    (validation.check_list, LIST(filter=FILTER(model="a b")), "filter.model"),
-    (validation.check_list, LIST(filter=FILTER(pool="A")), "filter.pool"),
-    (validation.check_list, LIST(filter=FILTER(labels={"k": "v" * 256})), 'filter.labels["k"]'),
-    (validation.check_cancel, CANCEL(), "target"),
-    (validation.check_cancel, CANCEL(tasks=IDS(ids=["x"])), "tasks.ids[0]"),
-    (validation.check_cancel, CANCEL(filter=FILTER(states=[77])), "filter.states[0]"),
-    (validation.check_pool, "A", "pool"),
-    (validation.check_model, "a b", "model"),
-]
-
-
-@pytest.mark.parametrize(("check", "request_", "field"), REFUSED, ids=[str(n) for n in range(len(REFUSED))])
-def test_a_request_is_refused_by_field(check: Callable[[Any], None], request_: Any, field: str) -> None:
-    with pytest.raises(InvalidInput) as refused:
-        check(request_)
-    assert [fault.field for fault in refused.value.faults] == [field]
-
-
-@pytest.mark.parametrize(
-    ("check", "request_"),
-    [
-        (validation.check_id, GOOD_ID),
-        (validation.check_watch, WATCH(tasks=IDS(ids=[GOOD_ID]))),
-        (validation.check_watch, WATCH(selector=SELECTOR(labels={"a": "b"}))),
-        (validation.check_watch, WATCH(all=task_service_pb2.AllTasks())),
-        (validation.check_output, OUTPUT(id=GOOD_ID)),
-        (validation.check_list, LIST()),
-        (validation.check_list, LIST(filter=FILTER(states=[0, 9], priorities=[0, 4], model="m", pool="p"))),
-        (validation.check_cancel, CANCEL(filter=FILTER())),
-    ],
-)
-def test_a_good_request_passes(check: Callable[[Any], None], request_: Any) -> None:
-    check(request_)

@@ -1,0 +1,35 @@
+"""What the event loop tells the engine's thread through its inbox."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from inference.runner.held import Held
+
+
+@dataclass(frozen=True, slots=True)
+class Admit:
+    """Let tasks wait for the engine and run."""
+
+    tasks: Sequence[Held]
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """Forget tasks, waiting or running."""
+
+    keys: Sequence[str]
+    order: int
+    """Counts the cancels, so that the loop sees which of them were carried out."""
+
+
+@dataclass(frozen=True, slots=True)
+class HandBack:
+    """Give back everything that waits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Forget everything, close the engine and end."""
+
+
+Command = Admit | Cancel | HandBack | Stop

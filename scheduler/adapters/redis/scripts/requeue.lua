@@ -1,0 +1,27 @@
+-- Stands before the scripts that make tasks QUEUED again, after the prelude.
+-- `back` is what must be published: id, publication, envelope, isolation of each, flat; `ticket` says so for the sweeper.
+local back, ticket = {}, {}
+local function hand_out(id, publication, envelope, isolation)
+  ticket[#ticket + 1] = publication .. ':' .. id
+  back[#back + 1] = id
+  back[#back + 1] = publication
+  back[#back + 1] = envelope
+  back[#back + 1] = isolation or ''
+end
+
+-- Makes a task QUEUED under the next publication. `rest` is v from the comma before `returned` on.
+local function requeue(id, key, attempt, publication, rest, reason, envelope, isolation)
+  publication = publication + 1
+  call('HSET', key, 'v', push('3,' .. attempt .. ',' .. publication .. rest, '3' .. stamp .. reason))
+  note('3' .. attempt, id)
+  hand_out(id, publication, envelope, isolation)
+end
+
+-- Keeps the ticket, due after the usual time, or at once with the score 0; returns it, '' for none.
+local function keep_ticket(score)
+  local member = concat(ticket, ';')
+  if member ~= '' then
+    call('ZADD', base .. 'unpublished', score, member)
+  end
+  return member
+end

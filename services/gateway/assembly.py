@@ -1,0 +1,131 @@
+"""Puts the gateway's use cases together over its ports. Called by `app.py`, which owns what lives with the process."""
+
+from dataclasses import dataclass
+
+from observability.metrics import GatewayMetrics
+from scheduler.ports.clock import Clock
+from scheduler.ports.dead_letters import DeadLetterStore
+from scheduler.ports.events import EventFeed
+from scheduler.ports.follow_ups import FollowUpStore
+from scheduler.ports.log import LogPublisher
+from scheduler.ports.membership import Membership
+from scheduler.ports.pauses import PauseStore
+from scheduler.ports.records import AdmissionStore, QueryStore
+from scheduler.ports.schedules import ScheduleStore
+from services.connections import QueueSettings
+from services.gateway.accepting import AcceptOnce
+from services.gateway.caller import single_tenant
+from services.gateway.cancel import CancelTasks
+from services.gateway.dead_letters import DeadLetters
+from services.gateway.drafting import Drafter
+from services.gateway.event_hub import EventHub
+from services.gateway.fingerprint import Fingerprints
+from services.gateway.lanes import LaneChooser
+from services.gateway.limits import InFlight
+from services.gateway.linking import Linking
+from services.gateway.listing import ListTasks
+from services.gateway.model_service import ModelServicer, model_service
+from services.gateway.page_token import PageTokens
+from services.gateway.publisher import BundlePublisher
+from services.gateway.queue_service import QueueServicer, queue_service
+from services.gateway.recording import Recorder
+from services.gateway.repetition import Repetitions
+from services.gateway.replay import ReplayTasks
+from services.gateway.republishing import Republish
+from services.gateway.running_schedules import RunSchedule
+from services.gateway.schedule_service import ScheduleServicer, schedule_service
+from services.gateway.schedules import Schedules
+from services.gateway.settings import GatewaySettings
+from services.gateway.stream_output import StreamOutput
+from services.gateway.submit import Submit
+from services.gateway.task_service import TaskServicer, TaskUseCases, task_service
+from services.gateway.tickets import TicketMarker
+from services.gateway.update import UpdateTasks
+from services.gateway.watch import Watch
+from services.lifecycle import Service
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """What a gateway works with. It owns none of them."""
+
+    admissions: AdmissionStore
+    queries: QueryStore
+    follow_ups: FollowUpStore
+    dead_letters: DeadLetterStore
+    schedules: ScheduleStore
+    pauses: PauseStore
+    events: EventFeed
+    membership: Membership
+    log: LogPublisher
+    clock: Clock
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What runs beside the calls."""
+
+    publisher: BundlePublisher
+    marker: TicketMarker
+    hub: EventHub
+    limits: InFlight
+    metrics: GatewayMetrics
+
+
+def grpc_services(
+    settings: GatewaySettings, queues: QueueSettings, ports: Ports, parts: Parts
+) -> list[Service]:
+    """Return everything that the gateway serves over gRPC."""
+    fingerprints = Fingerprints(settings.secret.encode())
+    caller_of = single_tenant(settings.tenant)
+    lanes = LaneChooser(queues.lanes, ports.clock)
+    republish = Republish(parts.publisher, lanes)
+    submit = _submit(queues, ports, parts, fingerprints, lanes, republish)
+    accept = AcceptOnce(submit, ports.queries)
+    letters = DeadLetters(ports.dead_letters, ports.queries, PageTokens(fingerprints, "dead letters"))
+    tasks = TaskUseCases(
+        submit=submit,
+        store=ports.queries,
+        listing=ListTasks(ports.queries, PageTokens(fingerprints)),
+        watch=Watch(parts.hub),
+        stream_output=StreamOutput(parts.hub, ports.queries),
+        cancel=CancelTasks(ports.queries, parts.metrics.finished, ports.clock),
+        update=UpdateTasks(ports.queries, republish, parts.marker.arrived),
+        dead_letters=letters,
+        replay=ReplayTasks(letters, accept, queues.pools, ports.clock),
+    )
+    schedules = Schedules(
+        ports.schedules, PageTokens(fingerprints, "schedules"), fingerprints, ports.clock, queues.pools
+    )
+    run_schedule = RunSchedule(schedules, accept, ports.clock)
+    return [
+        task_service(TaskServicer(tasks, caller_of)),
+        schedule_service(ScheduleServicer(schedules, run_schedule, caller_of)),
+        queue_service(QueueServicer(ports.queries, ports.membership, ports.pauses)),
+        model_service(ModelServicer(ports.membership)),
+    ]
+
+
+def _submit(
+    queues: QueueSettings,
+    ports: Ports,
+    parts: Parts,
+    fingerprints: Fingerprints,
+    lanes: LaneChooser,
+    republish: Republish,
+) -> Submit:
+    drafter = Drafter(queues.pools, fingerprints)
+    linking = Linking(ports.follow_ups, republish, parts.marker.arrived)
+    return Submit(
+        Recorder(ports.admissions, ports.queries, drafter),
+        parts.publisher,
+        parts.marker.arrived,
+        ports.admissions.hasten,
+        drafter=drafter,
+        lanes=lanes,
+        linking=linking,
+        repetitions=Repetitions(ports.queries, republish, linking),
+        limits=parts.limits,
+        clock=ports.clock,
+        observer=parts.metrics,
+    )

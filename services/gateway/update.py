@@ -1,0 +1,135 @@
+"""UpdateTasks: another level, deadline or earliest start for tasks that wait. Called by `task_service.py`.
+
+A task that is queued is published anew under the next number; its old message is dropped by whoever meets it.
+"""
+
+from collections.abc import Callable, Sequence
+from hashlib import sha1, sha256
+from typing import Final
+
+from forebay.tasks.v1 import envelope_pb2, task_pb2, task_service_pb2
+from scheduler.errors import ForebayError, TaskMoved, TaskNotFound, TaskNotWaiting
+from scheduler.ports.records import PublishTicket, QueryStore, Record, Update, Updated
+from scheduler.states import TaskState
+from services.gateway import convert
+from services.gateway.republishing import Republish
+from services.gateway.request_validation import check_update
+from services.status import to_status
+
+_BATCH: Final = 250
+_TRIES: Final = 3
+"""How often a task that moves is read again before the client is told."""
+
+
+class UpdateTasks:
+    """The use case."""
+
+    def __init__(
+        self,
+        store: QueryStore,
+        republish: Republish,
+        arrived: Callable[[Sequence[PublishTicket]], None],
+    ) -> None:
+        """`arrived` takes the tickets of publications that the log has acknowledged."""
+        self._store = store
+        self._republish = republish
+        self._arrived = arrived
+
+    async def __call__(
+        self, tenant: str, request: task_service_pb2.UpdateTasksRequest
+    ) -> task_service_pb2.UpdateTasksResponse:
+        """Change tasks; answers in the order of their ids. Raises InvalidInput, and RecordsUnavailable, which leaves
+        open what was changed; the same call again is harmless.
+        """
+        check_update(request)
+        answers: dict[str, task_pb2.Task | ForebayError] = {}
+        ids = list(dict.fromkeys(request.tasks.ids))
+        for start in range(0, len(ids), _BATCH):
+            answers.update(await self._change(tenant, ids[start : start + _BATCH], request))
+        response = task_service_pb2.UpdateTasksResponse()
+        for task_id in request.tasks.ids:
+            answer = answers[task_id]
+            if isinstance(answer, ForebayError):
+                response.results.add().error.CopyFrom(to_status(answer))
+            else:
+                response.results.add().task.CopyFrom(answer)
+        return response
+
+    async def _change(
+        self, tenant: str, ids: Sequence[str], request: task_service_pb2.UpdateTasksRequest
+    ) -> dict[str, task_pb2.Task | ForebayError]:
+        answers: dict[str, task_pb2.Task | ForebayError] = {}
+        pending, updated = list(ids), list[str]()
+        for _ in range(_TRIES):
+            updates: list[Update] = []
+            for task_id, record in zip(pending, await self._store.get(pending, False), strict=True):
+                if record is None or record.tenant != tenant:
+                    answers[task_id] = TaskNotFound(task_id)
+                elif record.state.terminal or record.state is TaskState.RUNNING:
+                    answers[task_id] = TaskNotWaiting(task_id, record.state.name)
+                else:
+                    updates.append(changed(record, request))
+            verdicts = await self._apply(tenant, updates, answers)
+            updated += [i for i, verdict in verdicts.items() if verdict is Updated.UPDATED]
+            # What began to run since it was read is read again as well: the answer names its state.
+            pending = [
+                i for i, verdict in verdicts.items() if verdict in (Updated.MOVED, Updated.NOT_WAITING)
+            ]
+            if not pending:
+                break
+        answers.update((task_id, TaskMoved(task_id)) for task_id in pending)
+        wanted = [task_id for task_id in updated if task_id not in answers]
+        for task_id, record in zip(wanted, await self._store.get(wanted, False), strict=True):
+            answers[task_id] = (
+                TaskNotFound(task_id)
+                if record is None
+                else convert.task_of(record, include_input=False, include_result=False)
+            )
+        return answers
+
+    async def _apply(
+        self, tenant: str, updates: Sequence[Update], answers: dict[str, task_pb2.Task | ForebayError]
+    ) -> dict[str, Updated]:
+        if not updates:
+            return {}
+        verdicts, republications, tickets = await self._store.update(updates, tenant)
+        failed = await self._republish(republications)
+        if not failed:
+            self._arrived(tickets)
+        # Changed, and published by the sweeper in a moment; but only the log's word makes it as safe as it was.
+        answers.update(failed)
+        for update, verdict in zip(updates, verdicts, strict=True):
+            if verdict is Updated.NOT_FOUND:
+                answers[update.id] = TaskNotFound(update.id)
+        return dict(zip((update.id for update in updates), verdicts, strict=True))
+
+
+def changed(record: Record, request: task_service_pb2.UpdateTasksRequest) -> Update:
+    """Return what a task becomes: the spec inside its envelope is changed as well, under the next revision."""
+    envelope = envelope_pb2.Envelope.FromString(record.envelope)
+    spec = task_pb2.TaskSpec.FromString(envelope.spec)
+    if request.priority:
+        spec.priority = request.priority
+        envelope.priority = request.priority
+    # What is not named stays as it is in the envelope: the deadline of a schedule's task is there alone.
+    if request.HasField("deadline"):
+        spec.deadline.CopyFrom(request.deadline)
+        envelope.deadline_ms = convert.deadline_ms_of(spec)
+    elif request.clear_deadline:
+        spec.ClearField("deadline")
+        envelope.deadline_ms = 0
+    if request.HasField("not_before"):
+        spec.not_before.CopyFrom(request.not_before)
+        envelope.not_before_ms = convert.not_before_ms_of(spec)
+    envelope.spec = spec.SerializeToString()
+    envelope.sha256 = sha256(envelope.spec).digest()
+    envelope.revision += 1
+    return Update(
+        record.id,
+        record.publication,
+        convert.LEVELS[envelope.priority],
+        envelope.deadline_ms,
+        envelope.not_before_ms,
+        envelope.SerializeToString(),
+        sha1(record.envelope, usedforsecurity=False).hexdigest(),
+    )

@@ -1,0 +1,49 @@
+"""Puts every task that has not ended on the log again: the repair after the log lost messages.
+
+Harmless at any time: a message whose publication number is not the record's is stale, and one that is there twice is
+leased once. Called by `forebay recover --republish`, and by `forebay up` after it changed the broker's folder.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from scheduler.ids import PARTITIONS
+from scheduler.ports.walk import WalkStore
+from scheduler.states import TaskState
+from services.recovery.outbox import Outbox
+
+PAGE: Final = 512
+"""Records looked at in one step."""
+
+
+@dataclass(slots=True)
+class Republished:
+    """What was found and done."""
+
+    queued: int = 0
+    """Tasks put on their lanes."""
+    parked: int = 0
+    """Tasks that run, or wait for something, put on the parked topic."""
+
+
+async def republish(store: WalkStore, outbox: Outbox, *, dry_run: bool = False) -> Republished:
+    """Walk all records and publish those that have not ended, under their present numbers.
+
+    Raises RecordsUnavailable and LogUnavailable; doing it again is harmless.
+    """
+    done = Republished()
+    for partition in range(PARTITIONS):
+        after = ""
+        while True:
+            tasks, after = await store.open_tasks(partition, after, PAGE)
+            queued = [task for task in tasks if task.state is TaskState.QUEUED]
+            others = [task for task in tasks if task.state is not TaskState.QUEUED]
+            if not dry_run:
+                await outbox.queue([task.publication for task in queued])
+                await outbox.park([task.publication for task in others])
+            done.queued += len(queued)
+            done.parked += len(others)
+            if not after:
+                break
+    await outbox.flush()
+    return done

@@ -1,0 +1,119 @@
+"""When the embedded broker's folder is exchanged, and that nothing is removed before everything is on the new log."""
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from scheduler.errors import StartupRefused
+from services.cli.up import log_keeper, repair
+from services.cli.up.log_keeper import LogKeeper
+from services.cli.up.supervisor import Supervisor
+from services.embedded.log_folders import LogFolders
+
+
+class Switchboard:
+    """Stands for the supervisor: notes what is halted and resumed."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+
+    async def halt(self, name: str, within_s: float) -> None:
+        self.calls.append(f"halt {name}")
+
+    async def resume(self, name: str, command: list[str] | None = None) -> None:
+        self.calls.append(f"resume {name}" + (f" on {Path(command[-1]).name}" if command else ""))
+
+
+def keeper(root: Path, said: list[str], *, limit_bytes: int = 100, records: bool = True) -> LogKeeper:
+    return LogKeeper(
+        LogFolders(root, records=records),
+        lambda folder: ["broker", str(folder)],
+        "pulsar://127.0.0.1:1",
+        limit_bytes=limit_bytes,
+        say=lambda who, text: said.append(text),
+    )
+
+
+def filled(root: Path, size: int, *, clean: bool = True) -> None:
+    first = LogFolders(root, records=False)
+    first.opened()
+    first.folder.mkdir(parents=True)
+    (first.folder / "log.data").write_bytes(b"x" * size)
+    if clean:
+        first.closed()
+
+
+async def test_a_log_within_its_limit_is_used_as_it_is(tmp_path: Path) -> None:
+    filled(tmp_path, 100)
+    assert (await keeper(tmp_path, []).choose({}))[-1].endswith("log-0")
+
+
+async def test_a_log_over_its_limit_is_exchanged_before_the_start(tmp_path: Path) -> None:
+    filled(tmp_path, 101)
+    assert (await keeper(tmp_path, []).choose({}))[-1].endswith("log-1")
+    assert (tmp_path / "log-0").is_dir()
+
+
+async def test_a_log_without_records_is_never_removed(tmp_path: Path) -> None:
+    filled(tmp_path, 1000)
+    said: list[str] = []
+    present = keeper(tmp_path, said, records=False)
+    assert (await present.choose({}))[-1].endswith("log-0")
+    await present.watch(cast("Supervisor", Switchboard()), {})
+    assert "forebay recover" in said[0]
+
+
+@pytest.mark.parametrize("sound", [True, False])
+async def test_after_a_death_the_log_is_checked_and_a_damaged_one_goes_aside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sound: bool
+) -> None:
+    filled(tmp_path, 10, clean=False)
+
+    async def delivers(command: object, url: object, variables: object, limit_s: object) -> bool:
+        return sound
+
+    monkeypatch.setattr(repair, "delivers", delivers)
+    assert (await keeper(tmp_path, []).choose({}))[-1].endswith("log-0" if sound else "log-1")
+
+
+async def test_the_old_folder_goes_only_after_open_tasks_are_on_the_new_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled(tmp_path, 10)
+    done = asyncio.Event()
+    board = Switchboard()
+    present = LogKeeper(
+        LogFolders(tmp_path, records=True),
+        lambda folder: ["broker", str(folder)],
+        "pulsar://127.0.0.1:1",
+        limit_bytes=100,
+        say=lambda who, text: done.set() if "are on the new log" in text else None,
+    )
+    await present.choose({})
+    (tmp_path / "log-0" / "log.data").write_bytes(b"x" * 101)
+    tries: list[bool] = []
+
+    async def republish(variables: Mapping[str, str], limit_s: float) -> int:
+        tries.append((tmp_path / "log-0").is_dir())
+        if len(tries) == 1:
+            raise StartupRefused("the record store does not answer")
+        return 7
+
+    monkeypatch.setattr(repair, "republish", republish)
+    monkeypatch.setattr(log_keeper, "CHECK_S", 0.0)
+    monkeypatch.setattr(log_keeper, "AGAIN_S", 0.0)
+    async with asyncio.TaskGroup() as group:
+        watching = group.create_task(present.watch(cast("Supervisor", board), {}))
+        await done.wait()
+        watching.cancel()
+    assert not (tmp_path / "log-0").exists()
+    assert tries == [True, True]
+    assert board.calls == [
+        "halt scheduler",
+        "halt pulsar-lite",
+        "resume pulsar-lite on log-1",
+        "resume scheduler",
+    ]
