@@ -122,10 +122,13 @@ def test_the_card_is_that_of_the_model(engine: TensorEngine) -> None:
     assert engine.shares_runs
 
 
-def test_files_are_recognised_in_one_run_for_all(engine: TensorEngine, labels: list[str]) -> None:
+def test_files_are_recognised_together(engine: TensorEngine, labels: list[str]) -> None:
     for kind, content in SAMPLES.items():
         engine.admit(kind, request_of(task(content)))
-    updates = engine.step()
+    updates = list(engine.step())
+    # A machine that is busy with other things gets smaller batches: the engine goes by the time that they took.
+    while engine.active:
+        updates += engine.step()
     assert len(updates) == len(SAMPLES)
     for update in updates:
         assert isinstance(update, Done)
