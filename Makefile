@@ -78,6 +78,20 @@ test-fast: $(STAMP) ## Run the tests that start no server
 test-integration: $(STAMP) ## Run the tests that start servers
 	$(BIN)/pytest $(SERVER_TESTS)
 
+SEEDS ?= 10000
+
+.PHONY: simulate
+simulate: $(STAMP) ## Run simulated worlds with faults of every kind, SEEDS=10000 of them
+	@$(BIN)/python -m tests.simulation --seeds $(SEEDS)
+
+.PHONY: fault
+fault: $(STAMP) ## Run the fault tests in their long form
+	FOREBAY_FAULT_SCALE=10 $(BIN)/pytest tests/fault --timeout 1800
+
+.PHONY: soak
+soak: $(STAMP) ## Load and kill for MINUTES (default 10), and look for what was lost, doubled or grew
+	$(BIN)/python -m tests.fault.soak --minutes $(or $(MINUTES),10)
+
 .PHONY: bench
 bench: bench-tasks bench-llm bench-idle bench-start ## Run every measurement
 

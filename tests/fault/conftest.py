@@ -10,9 +10,11 @@ from typing import Final
 
 import pytest
 
-from tests.tiny_models import save_add, save_countdown
+from tests.tiny_models import save_add, save_countdown, save_picky
 
 SEED: Final = "FOREBAY_FAULT_SEED"
+SCALE: Final = int(os.environ.get("FOREBAY_FAULT_SCALE") or 1)
+"""Numbers of tasks and of rounds are multiplied with it."""
 
 
 @pytest.fixture
@@ -31,6 +33,12 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "add": save_add(folder / "add.onnx"),
         "countdown": save_countdown(folder / "countdown.onnx"),
     }
+
+
+@pytest.fixture(scope="session")
+def failing(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """`picky`, which fails for places over 3."""
+    return {"picky": save_picky(tmp_path_factory.mktemp("failing") / "picky.onnx")}
 
 
 @pytest.fixture

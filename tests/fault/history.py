@@ -23,7 +23,12 @@ MOST_EVENTS: Final = 32
 """Longer histories are cut by the record store."""
 
 _MOVES: Final = {(before.name, after.name) for (before, _), after in MOVES.items()}
-_REQUEUED: Final = frozenset({"LEASE_EXPIRED", "RETURNED"})
+_REQUEUED: Final = frozenset(
+    {
+        *("LEASE_EXPIRED", "RETURNED", "RUNNER_DIED", "RUNNER_CRASHED", "RUNNER_OUT_OF_MEMORY"),
+        *("DUE", "UNBLOCKED", "RETRY", "UPDATED", "UNSHELVED"),
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +173,7 @@ class History:
         requeued = [event.reason for event in record.events[1:] if event.state is TaskState.QUEUED]
         if not _REQUEUED.issuperset(requeued):
             self.faults.append(f"{task_id} was queued again because of {requeued}")
-        if record.attempt - requeued.count("RETURNED") > MAX_ATTEMPTS:
+        if record.attempt - record.uncharged_attempts > MAX_ATTEMPTS:
             self.faults.append(f"{task_id} was tried too often: {record.events}")
 
     async def _watch(self, client: AsyncClient) -> None:
