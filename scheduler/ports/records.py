@@ -152,8 +152,9 @@ class OutputChunk(NamedTuple):
     payload: bytes
     """Serialised `StreamOutputResponse` without its sequence; opaque here."""
     after: int = -1
-    """Sequence number of this attempt's previous chunk, 0 when there can be none in the stream. With it a repeated
-    call writes nothing twice; -1, not known, is for the first chunk of a later attempt, which voids earlier text."""
+    """Sequence number of this attempt's previous chunk, 0 when there can be none in the stream; -1, not known, is for
+    the first chunk of a later attempt, which voids earlier text. By it a repeated call writes nothing twice, however
+    late it comes."""
 
 
 class HistoryEntry(NamedTuple):

@@ -104,7 +104,7 @@ class Recorder:
                 batch.positions.append(position)
                 if task.parents:
                     recorded.children.append(_child(draft, position, task.parents, task.id))
-            elif may_be_unpublished(admission, draft.now_ms):
+            elif may_be_unpublished(admission):
                 recorded.young.append(position)
             if dependents is not None:
                 dependents.settle(position, admission.task_id)

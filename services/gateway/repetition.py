@@ -16,8 +16,6 @@ from services.gateway.differences import differing
 from services.gateway.linking import Linking, child_of
 from services.gateway.republishing import Republish
 
-YOUNG_MS: Final = 15_000
-"""Age up to which a task may never have reached the log: longer than the sweeper leaves it alone."""
 _READ: Final = 250
 
 
@@ -32,13 +30,11 @@ class Conflict(NamedTuple):
     """The refused one, its parents named by ids."""
 
 
-def may_be_unpublished(admission: Admission, now_ms: int) -> bool:
-    """Whether a task that existed before may never have reached the log."""
-    return (
-        admission.state in BIRTHS
-        and admission.publication <= 1
-        and now_ms - admission.create_time_ms < YOUNG_MS
-    )
+def may_be_unpublished(admission: Admission) -> bool:
+    """Whether a task that existed before may not be on the log. One that has moved on was there, or its mover sees to
+    it; a second copy of one that waits is harmless, and how long it has waited says nothing while the log is away.
+    """
+    return admission.state in BIRTHS and admission.publication <= 1
 
 
 class Repetitions:

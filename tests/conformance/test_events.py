@@ -40,7 +40,9 @@ async def test_every_change_of_state_is_told_in_order(store: Store) -> None:
     hold = await store.start(task)
     await store.leases.give_back([hold])
     await store.lease(task.id, publication=2)
-    await store.outcomes.append_output([OutputChunk(task.id, 2, b"a"), OutputChunk(task.id, 2, b"b")])
+    await store.outcomes.append_output(
+        [OutputChunk(task.id, 2, b"a"), OutputChunk(task.id, 2, b"b", after=1)]
+    )
     await store.outcomes.finish([Ending(task.id, 2, TaskState.SUCCEEDED)])
     await store.start(late, lease_ms=1)
     await store.start(dropped, lease_ms=1)

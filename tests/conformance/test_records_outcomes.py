@@ -2,7 +2,7 @@
 
 import pytest
 
-from scheduler.ports.records import Ending, OutputChunk, Written
+from scheduler.ports.records import Ending, Hold, OutputChunk, Written
 from scheduler.states import TaskState
 from tests.conformance.stores import PARTITION, Store, new_task, new_tasks
 
@@ -111,9 +111,9 @@ async def test_output_is_numbered_from_one_without_gaps_over_all_attempts(store:
     await store.start(task, lease_ms=1)
     await store.start(other)
     chunks = [
-        OutputChunk(task.id, 1, b"a"),
-        OutputChunk(other.id, 1, b"x"),
-        OutputChunk(task.id, 1, b"b"),
+        OutputChunk(task.id, 1, b"a", after=0),
+        OutputChunk(other.id, 1, b"x", after=0),
+        OutputChunk(task.id, 1, b"b", after=1),
         OutputChunk(task.id, 2, b"stale"),
     ]
     assert await store.outcomes.append_output(chunks) == [1, 1, 2, 0]
@@ -135,10 +135,25 @@ async def test_output_that_is_appended_again_after_an_unknown_answer_is_there_on
     assert await store.queries.output(task.id, 0, 10) == [(1, b"a"), (2, b"b")]
 
 
+async def test_output_that_comes_again_after_later_output_is_there_once(store: Store) -> None:
+    task = new_task()
+    await store.start(task)
+    first, second = OutputChunk(task.id, 1, b"a", after=0), OutputChunk(task.id, 1, b"b", after=1)
+    for chunk, number in ((first, 1), (second, 2), (first, 1)):
+        assert await store.outcomes.append_output([chunk]) == [number]
+    await store.leases.give_back([Hold(task.id, 1)])
+    await store.lease(task.id, publication=2)
+    again, more = OutputChunk(task.id, 2, b"c"), OutputChunk(task.id, 2, b"d", after=3)
+    for chunk, number in ((again, 3), (more, 4), (again, 3), (more, 4)):
+        assert await store.outcomes.append_output([chunk]) == [number]
+    assert await store.queries.output(task.id, 0, 10) == [(1, b"a"), (2, b"b"), (3, b"c"), (4, b"d")]
+
+
 async def test_output_is_read_from_any_point_and_in_pieces(store: Store) -> None:
     task = new_task()
     await store.start(task)
-    await store.outcomes.append_output([OutputChunk(task.id, 1, b"%d" % number) for number in range(1, 12)])
+    chunks = [OutputChunk(task.id, 1, b"%d" % number, after=number - 1) for number in range(1, 12)]
+    await store.outcomes.append_output(chunks)
     assert await store.queries.output(task.id, 8, 2) == [(9, b"9"), (10, b"10")]
     assert await store.queries.output(task.id, 10, 5) == [(11, b"11")]
     assert await store.queries.output(task.id, 11, 5) == []

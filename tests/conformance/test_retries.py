@@ -3,7 +3,7 @@
 import pytest
 
 from scheduler.ports.records import Ending, Hold, Lease, OutputChunk, Update, Written
-from scheduler.ports.sweeps import Death
+from scheduler.ports.sweeps import MOST_SPARED, Death
 from scheduler.states import Level, TaskState
 from tests.conformance.stores import PARTITION, Store, new_task, new_tasks
 
@@ -224,3 +224,24 @@ async def test_a_task_that_rests_is_not_leased(store: Store) -> None:
 
 def _pair(hold: Hold) -> tuple[str, int]:
     return hold.id, hold.attempt
+
+
+async def test_a_suspect_that_was_spared_too_often_is_charged(store: Store) -> None:
+    task = new_task(max_attempts=1)
+    hold = await store.start(task)
+    for publication in range(2, MOST_SPARED + 2):
+        spared = Death(*hold, charged=False, isolation=f"group-{publication}")
+        assert await store.sweeps.runner_died([spared], "RUNNER_CRASHED", b"dead") == 1
+        hold = await store.lease(task.id, publication)
+    bystander = Death(*hold, charged=False)
+    assert await store.sweeps.runner_died([bystander], "RUNNER_CRASHED", b"dead") == 1
+    hold = await store.lease(task.id, MOST_SPARED + 2)
+    suspect = Death(*hold, charged=False, isolation="last")
+    assert await store.sweeps.runner_died([suspect], "RUNNER_CRASHED", b"dead") == 1
+    record = await store.read(task.id)
+    assert (record.state, record.error, record.history[-1].reason) == (
+        TaskState.FAILED,
+        b"dead",
+        "RUNNER_CRASHED",
+    )
+    assert await store.dead_letters.dead_letters("acme", "", 10) == [task.id]

@@ -1,7 +1,7 @@
 """What every SweepStore must do about times: timers, deadlines, tickets, and knowing where to look."""
 
 from scheduler.ports.records import Ending, Hold, Lease, Written
-from scheduler.ports.sweeps import Death, Due
+from scheduler.ports.sweeps import LARGEST_READ_BYTES, Death, Due
 from scheduler.states import TaskState
 from tests.conformance.lives import reach
 from tests.conformance.stores import FAR_MS, PARTITION, Store, new_task, new_tasks
@@ -195,3 +195,15 @@ async def test_a_deadline_that_the_lease_meets_says_that_the_task_was_queued(sto
     assert await store.steps(task.id) == [("QUEUED", ""), ("EXPIRED", "WHILE_QUEUED")]
     assert await store.ended() == [("EXPIRED", task.id)]
     assert (await store.due()).deadlines == []
+
+
+async def test_old_tickets_are_read_up_to_a_size_so_that_an_answer_comes_in_time(store: Store) -> None:
+    tasks = [new_task()._replace(envelope=bytes(LARGEST_READ_BYTES // 2 + 1)) for _ in range(3)]
+    tickets = [ticket for task in tasks for ticket in await store.add(task)]
+    assert len(tickets) == 3
+    found = dict(await store.sweeps.unpublished([PARTITION], 0, 10))
+    assert len(found) == 2
+    await store.admission.mark_published(list(found))
+    [(last, [left])] = await store.sweeps.unpublished([PARTITION], 0, 10)
+    assert {*found, last} == set(tickets)
+    assert len(left.envelope) == LARGEST_READ_BYTES // 2 + 1

@@ -56,13 +56,24 @@ class MemoryOutcomes:
         grown: dict[str, Row] = {}
         for chunk in chunks:
             row = self._state.held(chunk.id, chunk.attempt)
-            if row and row.sequence == chunk.after + 1 > 0:
-                numbers.append(row.sequence)
-                continue
-            numbers.append(self._state.append(row, chunk.payload) if row else 0)
-            if row:
+            written = _written(row, chunk) if row else 0
+            if row and not written:
+                written = self._state.append(row, chunk.payload)
+                if chunk.after < 0:
+                    row.began = chunk.attempt, written
                 grown[chunk.id] = row
+            numbers.append(written)
         for row in grown.values():
             self._state.grown(row)
         self._state.commit()
         return numbers
+
+
+def _written(row: Row, chunk: OutputChunk) -> int:
+    """Return the number that a chunk has already, 0 when it is new: only the present attempt writes, so a stream that
+    is past `after` has it, however late the repetition comes.
+    """
+    if chunk.after >= 0:
+        return chunk.after + 1 if chunk.after < row.sequence else 0
+    attempt, number = row.began
+    return number if attempt == chunk.attempt else 0

@@ -34,6 +34,8 @@ class Row:
     expire_ms: int = 0
     """0 while it is not terminal."""
     sequence: int = 0
+    began: tuple[int, int] = (0, 0)
+    """The latest attempt whose first chunk named no earlier one, and that chunk's number."""
     chunks: deque[tuple[int, bytes]] = field(default_factory=deque)
 
     @property

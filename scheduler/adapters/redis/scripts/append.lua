@@ -1,6 +1,7 @@
 -- Appends output of running attempts. ARGV: retention, chunks kept, then id, attempt, after, payload of each.
--- Returns the sequence number of each, 0 where it was fenced. A stream that is one past `after` has the chunk already:
--- only the present attempt writes, so the call is a repetition.
+-- Returns the sequence number of each, 0 where it was fenced. A stream that is past `after` has the chunk already: only
+-- the present attempt writes, so the call is a repetition, however late. With -1, the first chunk of a later attempt, the
+-- field `a` tells: the latest attempt that began so, and the number of its first chunk.
 local chunks = ARGV[2]
 local numbers, noted = {}, {}
 
@@ -14,11 +15,17 @@ for i = 3, #ARGV, 4 do
     local before, sequence, rest = match(v, '^(%d,%d+,%d+,%d+,)(%d+)(,.*)$')
     local stream = base .. 's:' .. id
     local after = tonumber(ARGV[i + 2])
-    if after >= 0 and after + 1 == tonumber(sequence) then
+    if after >= 0 and after < tonumber(sequence) then
       number = after + 1
-    else
+    elseif after < 0 then
+      number = tonumber(match(call('HGET', key, 'a') or '', '^' .. attempt .. ':(%d+)$') or 0)
+    end
+    if number == 0 then
       number = sequence + 1
       call('HSET', key, 'v', before .. number .. rest)
+      if after < 0 then
+        call('HSET', key, 'a', attempt .. ':' .. number)
+      end
       call('XADD', stream, 'MAXLEN', '~', chunks, '0-' .. number, 'd', ARGV[i + 3])
       call('PEXPIRE', stream, kept_ms(key))
       if not noted[id] then

@@ -3,7 +3,7 @@
 -- A record is the hash '<prefix>t:<id>' with the fields
 --   v  state,attempt,publication,returned,sequence,max_attempts,deadline_ms,queue;history
 --   t  tenant    e  envelope    w  runner    x  error    o  result    g  isolation group    b  earliest start of a
---   BLOCKED one    raw, topic  a message that nobody could read
+--   BLOCKED one    a  first chunk of a later attempt    raw, topic  a message that nobody could read
 -- `v` is one string because one read, one prefix comparison and one write are all that a hot script needs. `queue`
 -- is '<pool>.<level>'; each step of the history is '<state digit><ms><reason>', joined by ';', oldest first.
 --

@@ -1,0 +1,39 @@
+"""The simulation can fail: each sabotage of the system breaks a promise, and it notices within a few hundred seeds."""
+
+import os
+import subprocess
+
+import pytest
+
+from tests.simulation.campaign import replaying
+from tests.simulation.sabotage import SABOTAGES
+
+MOST_SEEDS = 400
+"""Seeds within which every sabotage must be noticed."""
+
+Noticed = dict[str, tuple[int, str]]
+
+
+@pytest.fixture(scope="module")
+def noticed() -> Noticed:
+    """In which world each sabotage was noticed, and by what."""
+    names, jobs = sorted(SABOTAGES), os.cpu_count() or 1
+    workers = []
+    for job in range(jobs):
+        command, environment = replaying("--seeds", str(MOST_SEEDS), "--sabotage", *names[job::jobs])
+        workers.append(subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True))
+    found: Noticed = {}
+    for worker in workers:
+        said, _ = worker.communicate()
+        for line in said.splitlines():
+            name, seed, fault = line.split("\t", 2)
+            found[name] = int(seed), fault
+    return found
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("name", sorted(SABOTAGES))
+def test_the_simulation_notices(name: str, noticed: Noticed) -> None:
+    assert name in noticed, f"{name} went unnoticed in {MOST_SEEDS} seeds"
+    seed, fault = noticed[name]
+    print(f"{name}: seed {seed}: {fault}")  # noqa: T201  # which world noticed it
