@@ -35,13 +35,15 @@ class PauseSelector(google.protobuf.message.Message):
     pool: builtins.str
     """Tasks of this pool. At most 63 lower-case ASCII letters, digits, '-'. Default: every pool."""
     priority: forebay.tasks.v1.task_pb2.Priority.ValueType
-    """Tasks of this level. Default, UNSPECIFIED: every level."""
+    """Tasks of this level. Default, UNSPECIFIED: every level. INVALID_ARGUMENT for a number that is no level."""
     model: builtins.str
     """Tasks for this model. At most 128 ASCII letters, digits, '.', '_', '-'. Default: every model."""
     label_key: builtins.str
-    """Tasks that carry this label; 1 to 63 characters. Default: any."""
+    """Tasks that carry this label. At most 63 characters. Default: with any labels."""
     label_value: builtins.str
-    """The value that the label must have; at most 255 characters. Requires label_key."""
+    """The value that the label must have: exactly this one, also the empty one. At most 255 characters. Requires
+    label_key.
+    """
     def __init__(
         self,
         *,

@@ -66,14 +66,15 @@ class QueueServiceServicer(object):
 
     def PauseQueue(self, request, context):
         """Stops the start of matching tasks, within a second; what runs goes on, and new tasks are accepted and kept.
-        Idempotent. INVALID_ARGUMENT for a selector without a condition, and for one that breaks a rule.
+        Idempotent. INVALID_ARGUMENT for a selector without a condition, and for what breaks a rule; UNAVAILABLE when the
+        record store does not answer.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ResumeQueue(self, request, context):
-        """Takes back the pause with exactly this selector. NOT_FOUND when there is none.
+        """Takes back the pause with exactly this selector. NOT_FOUND when there is none; else as PauseQueue.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

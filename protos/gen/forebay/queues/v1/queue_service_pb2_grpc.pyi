@@ -33,10 +33,11 @@ class QueueServiceStub:
     """
     PauseQueue: grpc.UnaryUnaryMultiCallable[forebay.queues.v1.queue_service_pb2.PauseQueueRequest, forebay.queues.v1.queue_service_pb2.PauseQueueResponse]
     """Stops the start of matching tasks, within a second; what runs goes on, and new tasks are accepted and kept.
-    Idempotent. INVALID_ARGUMENT for a selector without a condition, and for one that breaks a rule.
+    Idempotent. INVALID_ARGUMENT for a selector without a condition, and for what breaks a rule; UNAVAILABLE when the
+    record store does not answer.
     """
     ResumeQueue: grpc.UnaryUnaryMultiCallable[forebay.queues.v1.queue_service_pb2.ResumeQueueRequest, forebay.queues.v1.queue_service_pb2.ResumeQueueResponse]
-    """Takes back the pause with exactly this selector. NOT_FOUND when there is none."""
+    """Takes back the pause with exactly this selector. NOT_FOUND when there is none; else as PauseQueue."""
 
 @typing.type_check_only
 class QueueServiceAsyncStub(QueueServiceStub):
@@ -49,10 +50,11 @@ class QueueServiceAsyncStub(QueueServiceStub):
     """
     PauseQueue: grpc.aio.UnaryUnaryMultiCallable[forebay.queues.v1.queue_service_pb2.PauseQueueRequest, forebay.queues.v1.queue_service_pb2.PauseQueueResponse]  # type: ignore[assignment]
     """Stops the start of matching tasks, within a second; what runs goes on, and new tasks are accepted and kept.
-    Idempotent. INVALID_ARGUMENT for a selector without a condition, and for one that breaks a rule.
+    Idempotent. INVALID_ARGUMENT for a selector without a condition, and for what breaks a rule; UNAVAILABLE when the
+    record store does not answer.
     """
     ResumeQueue: grpc.aio.UnaryUnaryMultiCallable[forebay.queues.v1.queue_service_pb2.ResumeQueueRequest, forebay.queues.v1.queue_service_pb2.ResumeQueueResponse]  # type: ignore[assignment]
-    """Takes back the pause with exactly this selector. NOT_FOUND when there is none."""
+    """Takes back the pause with exactly this selector. NOT_FOUND when there is none; else as PauseQueue."""
 
 class QueueServiceServicer(metaclass=abc.ABCMeta):
     """What waits and what runs."""
@@ -74,7 +76,8 @@ class QueueServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[forebay.queues.v1.queue_service_pb2.PauseQueueResponse, collections.abc.Awaitable[forebay.queues.v1.queue_service_pb2.PauseQueueResponse]]:
         """Stops the start of matching tasks, within a second; what runs goes on, and new tasks are accepted and kept.
-        Idempotent. INVALID_ARGUMENT for a selector without a condition, and for one that breaks a rule.
+        Idempotent. INVALID_ARGUMENT for a selector without a condition, and for what breaks a rule; UNAVAILABLE when the
+        record store does not answer.
         """
 
     @abc.abstractmethod
@@ -83,6 +86,6 @@ class QueueServiceServicer(metaclass=abc.ABCMeta):
         request: forebay.queues.v1.queue_service_pb2.ResumeQueueRequest,
         context: _ServicerContext,
     ) -> typing.Union[forebay.queues.v1.queue_service_pb2.ResumeQueueResponse, collections.abc.Awaitable[forebay.queues.v1.queue_service_pb2.ResumeQueueResponse]]:
-        """Takes back the pause with exactly this selector. NOT_FOUND when there is none."""
+        """Takes back the pause with exactly this selector. NOT_FOUND when there is none; else as PauseQueue."""
 
 def add_QueueServiceServicer_to_server(servicer: QueueServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

@@ -63,7 +63,9 @@ class Envelope(google.protobuf.message.Message):
     create_time_ms: builtins.int
     """Milliseconds since the Unix epoch by the gateway's clock at acceptance."""
     deadline_ms: builtins.int
-    """Milliseconds since the Unix epoch, or 0 for none. Copied from the spec."""
+    """Milliseconds since the Unix epoch, or 0 for none. Copied from the spec; of a schedule's task, its due time and
+    run_within.
+    """
     max_attempts: builtins.int
     """Copied from the spec; at least 1."""
     traceparent: builtins.str
@@ -79,9 +81,13 @@ class Envelope(google.protobuf.message.Message):
     schedule: builtins.str
     """The schedule that made this task, or empty."""
     fingerprint: builtins.str
-    """Digest of the spec as the client sent it, with which its idempotency key is compared; empty without a key."""
+    """Digest of the spec as the client sent it, with which a spec under the same idempotency key is compared; empty
+    without a key.
+    """
     revision: builtins.int
-    """Grows by one each time the envelope is changed: UpdateTasks, or outputs of parents put in. Of two, the higher counts."""
+    """Grows by one each time the envelope is changed: UpdateTasks, or outputs of parents put in. Of two, the higher
+    counts.
+    """
     @property
     def parents(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Ids of the tasks that must end before, in the order of the spec's depends_on."""
@@ -151,14 +157,14 @@ Global___Publication: typing_extensions.TypeAlias = Publication
 
 @typing.final
 class Bundle(google.protobuf.message.Message):
-    """The unit on the log: up to 256 tasks of one lane."""
+    """The unit on the log: up to 256 tasks of one lane, or of one pool on the topic of parked tasks."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     PUBLICATIONS_FIELD_NUMBER: builtins.int
     @property
     def publications(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Publication]:
-        """In order of acceptance."""
+        """In order of acceptance, or of publication where they are published again."""
 
     def __init__(
         self,

@@ -69,23 +69,27 @@ class Schedule(google.protobuf.message.Message):
     name: builtins.str
     """Its name, of its caller's own choosing. Required. 1 to 128 ASCII letters, digits, '.', '_', '-'."""
     cron: builtins.str
-    """Five fields of cron: minute, hour, day of month, month, day of week; in time_zone."""
+    """Five fields of cron: minute, hour, day of month, month, day of week; in time_zone. INVALID_ARGUMENT for one that
+    is never due.
+    """
     time_zone: builtins.str
-    """IANA name of the time zone of cron, for example "Europe/Berlin". Default "UTC"."""
+    """IANA name of the time zone of cron, for example "Europe/Berlin". Default "UTC". An interval has none."""
     missed: Global___MissedPolicy.ValueType
-    """What is done about missed times. A time counts as missed when it is over a minute late. Default SKIP."""
+    """What is done about missed times. A time counts as missed when it is over a minute late. Default SKIP.
+    INVALID_ARGUMENT for a number that is no policy.
+    """
     paused: builtins.bool
-    """Whether it is paused. Output, except in CreateSchedule."""
+    """Whether it makes no tasks: it was paused, or is never due again. Output, except in CreateSchedule."""
     last_task: builtins.str
-    """The task that it made last. Empty before. Output only."""
+    """The task that it made for that time. Empty before. Output only."""
     missed_times: builtins.int
     """Due times that were skipped because they were missed. Output only."""
     last_fault: builtins.str
     """Why the last due time made no task; empty when it did. Output only."""
     @property
     def spec(self) -> forebay.tasks.v1.task_pb2.TaskSpec:
-        """What is submitted. Required; without not_before, idempotency_key, depends_on and inputs_from. A deadline is not
-        allowed either: use run_within.
+        """What is submitted. Required; at most 1 MiB when serialised; without not_before, idempotency_key, depends_on and
+        inputs_from. A deadline is not allowed either: use run_within.
         """
 
     @property
@@ -94,7 +98,7 @@ class Schedule(google.protobuf.message.Message):
 
     @property
     def run_within(self) -> google.protobuf.duration_pb2.Duration:
-        """A task ends as EXPIRED when it has not ended so long after its due time. Default: no deadline."""
+        """A task ends as EXPIRED when it has not ended so long after its due time. 1 ms to 366 days. Default: no deadline."""
 
     @property
     def next_time(self) -> google.protobuf.timestamp_pb2.Timestamp:

@@ -27,7 +27,8 @@ if _version_not_supported:
 
 class ScheduleServiceStub(object):
     """Tasks that recur. A schedule submits one task for each due time, however many schedulers there are. Errors are
-    google.rpc.Status with ErrorInfo of domain "forebay".
+    google.rpc.Status with ErrorInfo of domain "forebay". Every call that takes a name answers INVALID_ARGUMENT for one
+    that breaks the rule of Schedule.name.
     """
 
     def __init__(self, channel):
@@ -75,7 +76,8 @@ class ScheduleServiceStub(object):
 
 class ScheduleServiceServicer(object):
     """Tasks that recur. A schedule submits one task for each due time, however many schedulers there are. Errors are
-    google.rpc.Status with ErrorInfo of domain "forebay".
+    google.rpc.Status with ErrorInfo of domain "forebay". Every call that takes a name answers INVALID_ARGUMENT for one
+    that breaks the rule of Schedule.name.
     """
 
     def CreateSchedule(self, request, context):
@@ -94,7 +96,8 @@ class ScheduleServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListSchedules(self, request, context):
-        """Lists the caller's schedules by name.
+        """Lists the caller's schedules by name. INVALID_ARGUMENT for a page token of another caller and a page size out of
+        range.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -122,7 +125,8 @@ class ScheduleServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def RunSchedule(self, request, context):
-        """Submits its task now, beside its times. Errors as for SubmitTasks; NOT_FOUND.
+        """Submits its task now, beside its times, also while it is paused. Errors as for SubmitTasks; NOT_FOUND;
+        INVALID_ARGUMENT for a request_id that is too long.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -176,7 +180,8 @@ def add_ScheduleServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class ScheduleService(object):
     """Tasks that recur. A schedule submits one task for each due time, however many schedulers there are. Errors are
-    google.rpc.Status with ErrorInfo of domain "forebay".
+    google.rpc.Status with ErrorInfo of domain "forebay". Every call that takes a name answers INVALID_ARGUMENT for one
+    that breaks the rule of Schedule.name.
     """
 
     @staticmethod

@@ -22,7 +22,8 @@ GRPC_VERSION: str
 
 class ScheduleServiceStub:
     """Tasks that recur. A schedule submits one task for each due time, however many schedulers there are. Errors are
-    google.rpc.Status with ErrorInfo of domain "forebay".
+    google.rpc.Status with ErrorInfo of domain "forebay". Every call that takes a name answers INVALID_ARGUMENT for one
+    that breaks the rule of Schedule.name.
     """
 
     @typing.overload
@@ -36,7 +37,9 @@ class ScheduleServiceStub:
     GetSchedule: grpc.UnaryUnaryMultiCallable[forebay.tasks.v1.schedule_service_pb2.GetScheduleRequest, forebay.tasks.v1.schedule_service_pb2.GetScheduleResponse]
     """Returns one schedule. NOT_FOUND."""
     ListSchedules: grpc.UnaryUnaryMultiCallable[forebay.tasks.v1.schedule_service_pb2.ListSchedulesRequest, forebay.tasks.v1.schedule_service_pb2.ListSchedulesResponse]
-    """Lists the caller's schedules by name."""
+    """Lists the caller's schedules by name. INVALID_ARGUMENT for a page token of another caller and a page size out of
+    range.
+    """
     DeleteSchedule: grpc.UnaryUnaryMultiCallable[forebay.tasks.v1.schedule_service_pb2.DeleteScheduleRequest, forebay.tasks.v1.schedule_service_pb2.DeleteScheduleResponse]
     """Deletes a schedule; tasks that it made stay. NOT_FOUND."""
     PauseSchedule: grpc.UnaryUnaryMultiCallable[forebay.tasks.v1.schedule_service_pb2.PauseScheduleRequest, forebay.tasks.v1.schedule_service_pb2.PauseScheduleResponse]
@@ -44,12 +47,15 @@ class ScheduleServiceStub:
     ResumeSchedule: grpc.UnaryUnaryMultiCallable[forebay.tasks.v1.schedule_service_pb2.ResumeScheduleRequest, forebay.tasks.v1.schedule_service_pb2.ResumeScheduleResponse]
     """Lets a schedule go on with the next due time after now. NOT_FOUND."""
     RunSchedule: grpc.UnaryUnaryMultiCallable[forebay.tasks.v1.schedule_service_pb2.RunScheduleRequest, forebay.tasks.v1.schedule_service_pb2.RunScheduleResponse]
-    """Submits its task now, beside its times. Errors as for SubmitTasks; NOT_FOUND."""
+    """Submits its task now, beside its times, also while it is paused. Errors as for SubmitTasks; NOT_FOUND;
+    INVALID_ARGUMENT for a request_id that is too long.
+    """
 
 @typing.type_check_only
 class ScheduleServiceAsyncStub(ScheduleServiceStub):
     """Tasks that recur. A schedule submits one task for each due time, however many schedulers there are. Errors are
-    google.rpc.Status with ErrorInfo of domain "forebay".
+    google.rpc.Status with ErrorInfo of domain "forebay". Every call that takes a name answers INVALID_ARGUMENT for one
+    that breaks the rule of Schedule.name.
     """
 
     def __init__(self, channel: grpc.aio.Channel) -> None: ...
@@ -60,7 +66,9 @@ class ScheduleServiceAsyncStub(ScheduleServiceStub):
     GetSchedule: grpc.aio.UnaryUnaryMultiCallable[forebay.tasks.v1.schedule_service_pb2.GetScheduleRequest, forebay.tasks.v1.schedule_service_pb2.GetScheduleResponse]  # type: ignore[assignment]
     """Returns one schedule. NOT_FOUND."""
     ListSchedules: grpc.aio.UnaryUnaryMultiCallable[forebay.tasks.v1.schedule_service_pb2.ListSchedulesRequest, forebay.tasks.v1.schedule_service_pb2.ListSchedulesResponse]  # type: ignore[assignment]
-    """Lists the caller's schedules by name."""
+    """Lists the caller's schedules by name. INVALID_ARGUMENT for a page token of another caller and a page size out of
+    range.
+    """
     DeleteSchedule: grpc.aio.UnaryUnaryMultiCallable[forebay.tasks.v1.schedule_service_pb2.DeleteScheduleRequest, forebay.tasks.v1.schedule_service_pb2.DeleteScheduleResponse]  # type: ignore[assignment]
     """Deletes a schedule; tasks that it made stay. NOT_FOUND."""
     PauseSchedule: grpc.aio.UnaryUnaryMultiCallable[forebay.tasks.v1.schedule_service_pb2.PauseScheduleRequest, forebay.tasks.v1.schedule_service_pb2.PauseScheduleResponse]  # type: ignore[assignment]
@@ -68,11 +76,14 @@ class ScheduleServiceAsyncStub(ScheduleServiceStub):
     ResumeSchedule: grpc.aio.UnaryUnaryMultiCallable[forebay.tasks.v1.schedule_service_pb2.ResumeScheduleRequest, forebay.tasks.v1.schedule_service_pb2.ResumeScheduleResponse]  # type: ignore[assignment]
     """Lets a schedule go on with the next due time after now. NOT_FOUND."""
     RunSchedule: grpc.aio.UnaryUnaryMultiCallable[forebay.tasks.v1.schedule_service_pb2.RunScheduleRequest, forebay.tasks.v1.schedule_service_pb2.RunScheduleResponse]  # type: ignore[assignment]
-    """Submits its task now, beside its times. Errors as for SubmitTasks; NOT_FOUND."""
+    """Submits its task now, beside its times, also while it is paused. Errors as for SubmitTasks; NOT_FOUND;
+    INVALID_ARGUMENT for a request_id that is too long.
+    """
 
 class ScheduleServiceServicer(metaclass=abc.ABCMeta):
     """Tasks that recur. A schedule submits one task for each due time, however many schedulers there are. Errors are
-    google.rpc.Status with ErrorInfo of domain "forebay".
+    google.rpc.Status with ErrorInfo of domain "forebay". Every call that takes a name answers INVALID_ARGUMENT for one
+    that breaks the rule of Schedule.name.
     """
 
     @abc.abstractmethod
@@ -99,7 +110,9 @@ class ScheduleServiceServicer(metaclass=abc.ABCMeta):
         request: forebay.tasks.v1.schedule_service_pb2.ListSchedulesRequest,
         context: _ServicerContext,
     ) -> typing.Union[forebay.tasks.v1.schedule_service_pb2.ListSchedulesResponse, collections.abc.Awaitable[forebay.tasks.v1.schedule_service_pb2.ListSchedulesResponse]]:
-        """Lists the caller's schedules by name."""
+        """Lists the caller's schedules by name. INVALID_ARGUMENT for a page token of another caller and a page size out of
+        range.
+        """
 
     @abc.abstractmethod
     def DeleteSchedule(
@@ -131,6 +144,8 @@ class ScheduleServiceServicer(metaclass=abc.ABCMeta):
         request: forebay.tasks.v1.schedule_service_pb2.RunScheduleRequest,
         context: _ServicerContext,
     ) -> typing.Union[forebay.tasks.v1.schedule_service_pb2.RunScheduleResponse, collections.abc.Awaitable[forebay.tasks.v1.schedule_service_pb2.RunScheduleResponse]]:
-        """Submits its task now, beside its times. Errors as for SubmitTasks; NOT_FOUND."""
+        """Submits its task now, beside its times, also while it is paused. Errors as for SubmitTasks; NOT_FOUND;
+        INVALID_ARGUMENT for a request_id that is too long.
+        """
 
 def add_ScheduleServiceServicer_to_server(servicer: ScheduleServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

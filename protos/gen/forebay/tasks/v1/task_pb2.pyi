@@ -208,8 +208,9 @@ Global___Dependency: typing_extensions.TypeAlias = Dependency
 
 @typing.final
 class InputReference(google.protobuf.message.Message):
-    """Puts the output of a parent into the input of a task, in the moment in which its last parent ends. The task fails with
-    reason PARENT_OUTPUT_UNUSABLE when the parent has no such output, or the input would be larger than 1 MiB.
+    """Puts the output of a parent into the input of a task, in the moment in which its last parent ends. The task fails
+    with reason PARENT_OUTPUT_UNUSABLE when the parent has no such output, or the task would be larger than 1 MiB. A
+    parent that did not succeed has none, also where on_parent_failure is RUN.
     """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
@@ -218,13 +219,15 @@ class InputReference(google.protobuf.message.Message):
     OUTPUT_FIELD_NUMBER: builtins.int
     INPUT_FIELD_NUMBER: builtins.int
     parent: builtins.int
-    """Which parent: place in depends_on, from 0."""
+    """Which parent: place in depends_on, from 0. INVALID_ARGUMENT for one that is not there."""
     output: builtins.str
-    """What of it: for a generation "text", else the name of an output tensor."""
+    """What of it: "text" of a generation, else the name of an output tensor. 1 to 256 characters. A task that is a
+    generation takes "text" only.
+    """
     input: builtins.str
     """Where to: for a generation the name of a placeholder, written {{name}} in the prompt or in the text of a message
-    and replaced everywhere; else the name of an input tensor, which must not be given by `tensors`.
-    1 to 256 characters.
+    and replaced everywhere; it must occur there. Else the name of an input tensor, which must not be given by
+    `tensors`. 1 to 256 characters; no two references fill the same place.
     """
     def __init__(
         self,
@@ -285,9 +288,12 @@ class TaskSpec(google.protobuf.message.Message):
     which names them. At most 63 lower-case ASCII letters, digits, '-'. Default "default".
     """
     on_parent_failure: Global___ParentFailurePolicy.ValueType
-    """What becomes of it when one of them does not succeed. Default FAIL."""
+    """What becomes of it when one of them does not succeed. Default FAIL. INVALID_ARGUMENT for a number that is no
+    policy.
+    """
     idempotency_key: builtins.str
-    """Same key and same spec: the task that exists is returned. Same key, other spec: ALREADY_EXISTS.
+    """Same key and same spec: the task that exists is returned. Same key, other spec: ALREADY_EXISTS, which names the
+    fields that differ.
     At most 256 characters. Kept for 24 hours unless the servers are set otherwise. Default: none.
     """
     @property
@@ -324,7 +330,7 @@ class TaskSpec(google.protobuf.message.Message):
 
     @property
     def inputs_from(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___InputReference]:
-        """Outputs of parents that become inputs of this task. At most 64. Default: none."""
+        """Outputs of parents that become inputs of this task. At most 64; requires depends_on. Default: none."""
 
     def __init__(
         self,
@@ -413,7 +419,7 @@ Global___Timing: typing_extensions.TypeAlias = Timing
 
 @typing.final
 class Result(google.protobuf.message.Message):
-    """What a task returned."""
+    """What a task returned. At most 63 MiB when serialised: a larger output fails the attempt with reason MODEL_FAILED."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -509,6 +515,7 @@ class Task(google.protobuf.message.Message):
     UNCHARGED_ATTEMPTS_FIELD_NUMBER: builtins.int
     REPLAY_OF_FIELD_NUMBER: builtins.int
     SCHEDULE_FIELD_NUMBER: builtins.int
+    LAST_ERROR_FIELD_NUMBER: builtins.int
     id: builtins.str
     """Assigned by the gateway. Sorts by time of creation within a partition."""
     state: Global___TaskState.ValueType
@@ -516,7 +523,7 @@ class Task(google.protobuf.message.Message):
     attempt: builtins.int
     """Executions started so far; the fencing token of the present one."""
     publication: builtins.int
-    """Times it was put on the log; the fencing token of queueing."""
+    """Times it became QUEUED, 0 before the first; the fencing token of queueing."""
     tenant: builtins.str
     """Who owns it. From authentication."""
     runner: builtins.str
@@ -561,6 +568,10 @@ class Task(google.protobuf.message.Message):
     def events(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___TaskEvent]:
         """Recent history, oldest first, at most 32."""
 
+    @property
+    def last_error(self) -> google.rpc.status_pb2.Status:
+        """Why its latest attempt failed. Only while it is RETRYING, or in its queue again afterwards."""
+
     def __init__(
         self,
         *,
@@ -581,10 +592,11 @@ class Task(google.protobuf.message.Message):
         uncharged_attempts: builtins.int = ...,
         replay_of: builtins.str = ...,
         schedule: builtins.str = ...,
+        last_error: google.rpc.status_pb2.Status | None = ...,
     ) -> None: ...
-    _HasFieldArgType: typing_extensions.TypeAlias = typing.Literal["create_time", b"create_time", "end_time", b"end_time", "error", b"error", "outcome", b"outcome", "queue_time", b"queue_time", "result", b"result", "spec", b"spec", "start_time", b"start_time"]
+    _HasFieldArgType: typing_extensions.TypeAlias = typing.Literal["create_time", b"create_time", "end_time", b"end_time", "error", b"error", "last_error", b"last_error", "outcome", b"outcome", "queue_time", b"queue_time", "result", b"result", "spec", b"spec", "start_time", b"start_time"]
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["attempt", b"attempt", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "events", b"events", "id", b"id", "outcome", b"outcome", "publication", b"publication", "queue_time", b"queue_time", "replay_of", b"replay_of", "result", b"result", "runner", b"runner", "schedule", b"schedule", "spec", b"spec", "start_time", b"start_time", "state", b"state", "tenant", b"tenant", "uncharged_attempts", b"uncharged_attempts"]
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["attempt", b"attempt", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "events", b"events", "id", b"id", "last_error", b"last_error", "outcome", b"outcome", "publication", b"publication", "queue_time", b"queue_time", "replay_of", b"replay_of", "result", b"result", "runner", b"runner", "schedule", b"schedule", "spec", b"spec", "start_time", b"start_time", "state", b"state", "tenant", b"tenant", "uncharged_attempts", b"uncharged_attempts"]
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_outcome: typing_extensions.TypeAlias = typing.Literal["error", "result"]
     _WhichOneofArgType_outcome: typing_extensions.TypeAlias = typing.Literal["outcome", b"outcome"]

@@ -714,8 +714,8 @@ class DeadLetter(google.protobuf.message.Message):
     """The topic that an unreadable message came from; empty for a task."""
     @property
     def task(self) -> forebay.tasks.v1.task_pb2.Task:
-        """The task, with its error and history and without its input. For an unreadable message only id, state, error and times
-        are set; the id names the letter.
+        """The task, with its error and history and, in a list, without its input. For an unreadable message only id, state,
+        error and times are set; the id names the letter.
         """
 
     @property
@@ -859,7 +859,9 @@ class ReplayTasksRequest(google.protobuf.message.Message):
 
     @property
     def edits(self) -> forebay.tasks.v1.task_pb2.TaskSpec:
-        """What the new tasks shall have instead: the fields of it that are named by edit_mask. Default: nothing."""
+        """What the new tasks shall have instead: the fields of it that are named by edit_mask. Default: nothing. Never taken
+        over from the letter: its key, its parents and what it does about them, and a deadline that has passed.
+        """
 
     @property
     def edit_mask(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:

@@ -157,8 +157,9 @@ class TaskServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def CancelMatchingTasks(self, request, context):
-        """Does what CancelTasks does for a filter, and tells how far it is, about every second and at the end. Ending the call
-        leaves cancelled what is cancelled. INVALID_ARGUMENT for a filter that breaks a rule of TaskFilter.
+        """Does what CancelTasks does for a filter, and tells how far it is, about every second and at the end. Ending the
+        call leaves cancelled what is cancelled. INVALID_ARGUMENT without a filter, and for one that breaks a rule of
+        TaskFilter.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -166,39 +167,45 @@ class TaskServiceServicer(object):
 
     def UpdateTasks(self, request, context):
         """Changes tasks that wait: their level, deadline or earliest start. Each task is answered by itself: NOT_FOUND,
-        FAILED_PRECONDITION when it runs or has ended, ABORTED when it moved meanwhile (try again). The call fails with
-        INVALID_ARGUMENT when nothing is to be changed, and for a value that breaks a rule of TaskSpec.
+        FAILED_PRECONDITION when it runs or has ended, ABORTED when it moved meanwhile (try again), UNAVAILABLE when it was
+        changed and the log did not acknowledge it in time. The call fails with INVALID_ARGUMENT when nothing is to be
+        changed, for an id that cannot be one, and for a value that breaks a rule of TaskSpec. The same call again is
+        harmless.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListDeadLetters(self, request, context):
-        """Lists the caller's dead letters, newest first: tasks that FAILED with all attempts used up, and messages that
-        nobody could read. INVALID_ARGUMENT as for ListTasks.
+        """Lists the caller's dead letters, newest first: tasks that FAILED with all attempts used up, and, for whoever
+        operates the platform, messages that nobody could read. INVALID_ARGUMENT as for ListTasks.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetDeadLetter(self, request, context):
-        """Returns one dead letter with everything that is kept of it. NOT_FOUND when it is none (any more).
+        """Returns one dead letter with everything that is kept of it. NOT_FOUND when it is none (any more); INVALID_ARGUMENT
+        for an id that is missing or cannot be one.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ReplayTasks(self, request, context):
-        """Submits dead letters again as new tasks, which name the originals, and takes them off the list. A repeated call makes
-        no second task of a letter. Each letter is answered by itself: NOT_FOUND, FAILED_PRECONDITION for a message that
-        nobody could read, INVALID_ARGUMENT when it is not valid with the edits.
+        """Submits dead letters again as new tasks, which name the originals, and takes them off the list. A repeated call
+        makes no second task of a letter. Each letter is answered by itself: NOT_FOUND, FAILED_PRECONDITION for a message
+        that nobody could read, INVALID_ARGUMENT when it is not valid with the edits. The call fails with INVALID_ARGUMENT
+        for a target as CancelTasks does, and for an edit_mask that breaks its rule; with UNAVAILABLE or
+        RESOURCE_EXHAUSTED as SubmitTasks does.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def PurgeDeadLetters(self, request, context):
-        """Takes dead letters off the list for ever. Their records stay for the usual time.
+        """Takes dead letters off the list for ever. Their records stay for the usual time. INVALID_ARGUMENT as for
+        CancelTasks.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

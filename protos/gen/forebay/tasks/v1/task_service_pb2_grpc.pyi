@@ -58,27 +58,36 @@ class TaskServiceStub:
     absent, for an id that cannot be one, and for a filter that breaks a rule of TaskFilter.
     """
     CancelMatchingTasks: grpc.UnaryStreamMultiCallable[forebay.tasks.v1.task_service_pb2.CancelMatchingTasksRequest, forebay.tasks.v1.task_service_pb2.CancelMatchingTasksResponse]
-    """Does what CancelTasks does for a filter, and tells how far it is, about every second and at the end. Ending the call
-    leaves cancelled what is cancelled. INVALID_ARGUMENT for a filter that breaks a rule of TaskFilter.
+    """Does what CancelTasks does for a filter, and tells how far it is, about every second and at the end. Ending the
+    call leaves cancelled what is cancelled. INVALID_ARGUMENT without a filter, and for one that breaks a rule of
+    TaskFilter.
     """
     UpdateTasks: grpc.UnaryUnaryMultiCallable[forebay.tasks.v1.task_service_pb2.UpdateTasksRequest, forebay.tasks.v1.task_service_pb2.UpdateTasksResponse]
     """Changes tasks that wait: their level, deadline or earliest start. Each task is answered by itself: NOT_FOUND,
-    FAILED_PRECONDITION when it runs or has ended, ABORTED when it moved meanwhile (try again). The call fails with
-    INVALID_ARGUMENT when nothing is to be changed, and for a value that breaks a rule of TaskSpec.
+    FAILED_PRECONDITION when it runs or has ended, ABORTED when it moved meanwhile (try again), UNAVAILABLE when it was
+    changed and the log did not acknowledge it in time. The call fails with INVALID_ARGUMENT when nothing is to be
+    changed, for an id that cannot be one, and for a value that breaks a rule of TaskSpec. The same call again is
+    harmless.
     """
     ListDeadLetters: grpc.UnaryUnaryMultiCallable[forebay.tasks.v1.task_service_pb2.ListDeadLettersRequest, forebay.tasks.v1.task_service_pb2.ListDeadLettersResponse]
-    """Lists the caller's dead letters, newest first: tasks that FAILED with all attempts used up, and messages that
-    nobody could read. INVALID_ARGUMENT as for ListTasks.
+    """Lists the caller's dead letters, newest first: tasks that FAILED with all attempts used up, and, for whoever
+    operates the platform, messages that nobody could read. INVALID_ARGUMENT as for ListTasks.
     """
     GetDeadLetter: grpc.UnaryUnaryMultiCallable[forebay.tasks.v1.task_service_pb2.GetDeadLetterRequest, forebay.tasks.v1.task_service_pb2.GetDeadLetterResponse]
-    """Returns one dead letter with everything that is kept of it. NOT_FOUND when it is none (any more)."""
+    """Returns one dead letter with everything that is kept of it. NOT_FOUND when it is none (any more); INVALID_ARGUMENT
+    for an id that is missing or cannot be one.
+    """
     ReplayTasks: grpc.UnaryUnaryMultiCallable[forebay.tasks.v1.task_service_pb2.ReplayTasksRequest, forebay.tasks.v1.task_service_pb2.ReplayTasksResponse]
-    """Submits dead letters again as new tasks, which name the originals, and takes them off the list. A repeated call makes
-    no second task of a letter. Each letter is answered by itself: NOT_FOUND, FAILED_PRECONDITION for a message that
-    nobody could read, INVALID_ARGUMENT when it is not valid with the edits.
+    """Submits dead letters again as new tasks, which name the originals, and takes them off the list. A repeated call
+    makes no second task of a letter. Each letter is answered by itself: NOT_FOUND, FAILED_PRECONDITION for a message
+    that nobody could read, INVALID_ARGUMENT when it is not valid with the edits. The call fails with INVALID_ARGUMENT
+    for a target as CancelTasks does, and for an edit_mask that breaks its rule; with UNAVAILABLE or
+    RESOURCE_EXHAUSTED as SubmitTasks does.
     """
     PurgeDeadLetters: grpc.UnaryUnaryMultiCallable[forebay.tasks.v1.task_service_pb2.PurgeDeadLettersRequest, forebay.tasks.v1.task_service_pb2.PurgeDeadLettersResponse]
-    """Takes dead letters off the list for ever. Their records stay for the usual time."""
+    """Takes dead letters off the list for ever. Their records stay for the usual time. INVALID_ARGUMENT as for
+    CancelTasks.
+    """
 
 @typing.type_check_only
 class TaskServiceAsyncStub(TaskServiceStub):
@@ -116,27 +125,36 @@ class TaskServiceAsyncStub(TaskServiceStub):
     absent, for an id that cannot be one, and for a filter that breaks a rule of TaskFilter.
     """
     CancelMatchingTasks: grpc.aio.UnaryStreamMultiCallable[forebay.tasks.v1.task_service_pb2.CancelMatchingTasksRequest, forebay.tasks.v1.task_service_pb2.CancelMatchingTasksResponse]  # type: ignore[assignment]
-    """Does what CancelTasks does for a filter, and tells how far it is, about every second and at the end. Ending the call
-    leaves cancelled what is cancelled. INVALID_ARGUMENT for a filter that breaks a rule of TaskFilter.
+    """Does what CancelTasks does for a filter, and tells how far it is, about every second and at the end. Ending the
+    call leaves cancelled what is cancelled. INVALID_ARGUMENT without a filter, and for one that breaks a rule of
+    TaskFilter.
     """
     UpdateTasks: grpc.aio.UnaryUnaryMultiCallable[forebay.tasks.v1.task_service_pb2.UpdateTasksRequest, forebay.tasks.v1.task_service_pb2.UpdateTasksResponse]  # type: ignore[assignment]
     """Changes tasks that wait: their level, deadline or earliest start. Each task is answered by itself: NOT_FOUND,
-    FAILED_PRECONDITION when it runs or has ended, ABORTED when it moved meanwhile (try again). The call fails with
-    INVALID_ARGUMENT when nothing is to be changed, and for a value that breaks a rule of TaskSpec.
+    FAILED_PRECONDITION when it runs or has ended, ABORTED when it moved meanwhile (try again), UNAVAILABLE when it was
+    changed and the log did not acknowledge it in time. The call fails with INVALID_ARGUMENT when nothing is to be
+    changed, for an id that cannot be one, and for a value that breaks a rule of TaskSpec. The same call again is
+    harmless.
     """
     ListDeadLetters: grpc.aio.UnaryUnaryMultiCallable[forebay.tasks.v1.task_service_pb2.ListDeadLettersRequest, forebay.tasks.v1.task_service_pb2.ListDeadLettersResponse]  # type: ignore[assignment]
-    """Lists the caller's dead letters, newest first: tasks that FAILED with all attempts used up, and messages that
-    nobody could read. INVALID_ARGUMENT as for ListTasks.
+    """Lists the caller's dead letters, newest first: tasks that FAILED with all attempts used up, and, for whoever
+    operates the platform, messages that nobody could read. INVALID_ARGUMENT as for ListTasks.
     """
     GetDeadLetter: grpc.aio.UnaryUnaryMultiCallable[forebay.tasks.v1.task_service_pb2.GetDeadLetterRequest, forebay.tasks.v1.task_service_pb2.GetDeadLetterResponse]  # type: ignore[assignment]
-    """Returns one dead letter with everything that is kept of it. NOT_FOUND when it is none (any more)."""
+    """Returns one dead letter with everything that is kept of it. NOT_FOUND when it is none (any more); INVALID_ARGUMENT
+    for an id that is missing or cannot be one.
+    """
     ReplayTasks: grpc.aio.UnaryUnaryMultiCallable[forebay.tasks.v1.task_service_pb2.ReplayTasksRequest, forebay.tasks.v1.task_service_pb2.ReplayTasksResponse]  # type: ignore[assignment]
-    """Submits dead letters again as new tasks, which name the originals, and takes them off the list. A repeated call makes
-    no second task of a letter. Each letter is answered by itself: NOT_FOUND, FAILED_PRECONDITION for a message that
-    nobody could read, INVALID_ARGUMENT when it is not valid with the edits.
+    """Submits dead letters again as new tasks, which name the originals, and takes them off the list. A repeated call
+    makes no second task of a letter. Each letter is answered by itself: NOT_FOUND, FAILED_PRECONDITION for a message
+    that nobody could read, INVALID_ARGUMENT when it is not valid with the edits. The call fails with INVALID_ARGUMENT
+    for a target as CancelTasks does, and for an edit_mask that breaks its rule; with UNAVAILABLE or
+    RESOURCE_EXHAUSTED as SubmitTasks does.
     """
     PurgeDeadLetters: grpc.aio.UnaryUnaryMultiCallable[forebay.tasks.v1.task_service_pb2.PurgeDeadLettersRequest, forebay.tasks.v1.task_service_pb2.PurgeDeadLettersResponse]  # type: ignore[assignment]
-    """Takes dead letters off the list for ever. Their records stay for the usual time."""
+    """Takes dead letters off the list for ever. Their records stay for the usual time. INVALID_ARGUMENT as for
+    CancelTasks.
+    """
 
 class TaskServiceServicer(metaclass=abc.ABCMeta):
     """The front door for tasks. Errors are google.rpc.Status with ErrorInfo of domain "forebay". A call without a
@@ -213,8 +231,9 @@ class TaskServiceServicer(metaclass=abc.ABCMeta):
         request: forebay.tasks.v1.task_service_pb2.CancelMatchingTasksRequest,
         context: _ServicerContext,
     ) -> typing.Union[collections.abc.Iterator[forebay.tasks.v1.task_service_pb2.CancelMatchingTasksResponse], collections.abc.AsyncIterator[forebay.tasks.v1.task_service_pb2.CancelMatchingTasksResponse]]:
-        """Does what CancelTasks does for a filter, and tells how far it is, about every second and at the end. Ending the call
-        leaves cancelled what is cancelled. INVALID_ARGUMENT for a filter that breaks a rule of TaskFilter.
+        """Does what CancelTasks does for a filter, and tells how far it is, about every second and at the end. Ending the
+        call leaves cancelled what is cancelled. INVALID_ARGUMENT without a filter, and for one that breaks a rule of
+        TaskFilter.
         """
 
     @abc.abstractmethod
@@ -224,8 +243,10 @@ class TaskServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[forebay.tasks.v1.task_service_pb2.UpdateTasksResponse, collections.abc.Awaitable[forebay.tasks.v1.task_service_pb2.UpdateTasksResponse]]:
         """Changes tasks that wait: their level, deadline or earliest start. Each task is answered by itself: NOT_FOUND,
-        FAILED_PRECONDITION when it runs or has ended, ABORTED when it moved meanwhile (try again). The call fails with
-        INVALID_ARGUMENT when nothing is to be changed, and for a value that breaks a rule of TaskSpec.
+        FAILED_PRECONDITION when it runs or has ended, ABORTED when it moved meanwhile (try again), UNAVAILABLE when it was
+        changed and the log did not acknowledge it in time. The call fails with INVALID_ARGUMENT when nothing is to be
+        changed, for an id that cannot be one, and for a value that breaks a rule of TaskSpec. The same call again is
+        harmless.
         """
 
     @abc.abstractmethod
@@ -234,8 +255,8 @@ class TaskServiceServicer(metaclass=abc.ABCMeta):
         request: forebay.tasks.v1.task_service_pb2.ListDeadLettersRequest,
         context: _ServicerContext,
     ) -> typing.Union[forebay.tasks.v1.task_service_pb2.ListDeadLettersResponse, collections.abc.Awaitable[forebay.tasks.v1.task_service_pb2.ListDeadLettersResponse]]:
-        """Lists the caller's dead letters, newest first: tasks that FAILED with all attempts used up, and messages that
-        nobody could read. INVALID_ARGUMENT as for ListTasks.
+        """Lists the caller's dead letters, newest first: tasks that FAILED with all attempts used up, and, for whoever
+        operates the platform, messages that nobody could read. INVALID_ARGUMENT as for ListTasks.
         """
 
     @abc.abstractmethod
@@ -244,7 +265,9 @@ class TaskServiceServicer(metaclass=abc.ABCMeta):
         request: forebay.tasks.v1.task_service_pb2.GetDeadLetterRequest,
         context: _ServicerContext,
     ) -> typing.Union[forebay.tasks.v1.task_service_pb2.GetDeadLetterResponse, collections.abc.Awaitable[forebay.tasks.v1.task_service_pb2.GetDeadLetterResponse]]:
-        """Returns one dead letter with everything that is kept of it. NOT_FOUND when it is none (any more)."""
+        """Returns one dead letter with everything that is kept of it. NOT_FOUND when it is none (any more); INVALID_ARGUMENT
+        for an id that is missing or cannot be one.
+        """
 
     @abc.abstractmethod
     def ReplayTasks(
@@ -252,9 +275,11 @@ class TaskServiceServicer(metaclass=abc.ABCMeta):
         request: forebay.tasks.v1.task_service_pb2.ReplayTasksRequest,
         context: _ServicerContext,
     ) -> typing.Union[forebay.tasks.v1.task_service_pb2.ReplayTasksResponse, collections.abc.Awaitable[forebay.tasks.v1.task_service_pb2.ReplayTasksResponse]]:
-        """Submits dead letters again as new tasks, which name the originals, and takes them off the list. A repeated call makes
-        no second task of a letter. Each letter is answered by itself: NOT_FOUND, FAILED_PRECONDITION for a message that
-        nobody could read, INVALID_ARGUMENT when it is not valid with the edits.
+        """Submits dead letters again as new tasks, which name the originals, and takes them off the list. A repeated call
+        makes no second task of a letter. Each letter is answered by itself: NOT_FOUND, FAILED_PRECONDITION for a message
+        that nobody could read, INVALID_ARGUMENT when it is not valid with the edits. The call fails with INVALID_ARGUMENT
+        for a target as CancelTasks does, and for an edit_mask that breaks its rule; with UNAVAILABLE or
+        RESOURCE_EXHAUSTED as SubmitTasks does.
         """
 
     @abc.abstractmethod
@@ -263,6 +288,8 @@ class TaskServiceServicer(metaclass=abc.ABCMeta):
         request: forebay.tasks.v1.task_service_pb2.PurgeDeadLettersRequest,
         context: _ServicerContext,
     ) -> typing.Union[forebay.tasks.v1.task_service_pb2.PurgeDeadLettersResponse, collections.abc.Awaitable[forebay.tasks.v1.task_service_pb2.PurgeDeadLettersResponse]]:
-        """Takes dead letters off the list for ever. Their records stay for the usual time."""
+        """Takes dead letters off the list for ever. Their records stay for the usual time. INVALID_ARGUMENT as for
+        CancelTasks.
+        """
 
 def add_TaskServiceServicer_to_server(servicer: TaskServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...
