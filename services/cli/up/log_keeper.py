@@ -79,7 +79,8 @@ class LogKeeper:
         return tuple(self._command(folders.folder))
 
     async def watch(self, supervisor: Supervisor, variables: Mapping[str, str]) -> None:
-        """Complete what was begun, then exchange the folder whenever it is too large. Endless: cancel it.
+        """Complete what was begun, then exchange the folder whenever it is too large, or cannot be read. Endless:
+        cancel it.
 
         Only after `choose`.
         """
@@ -93,8 +94,9 @@ class LogKeeper:
         while True:
             await asyncio.sleep(CHECK_S)
             size = await asyncio.to_thread(self._folders.size_bytes)
-            if size > limit:
-                await self._exchange(supervisor, size)
+            damaged = supervisor.damaged(BROKER)
+            if damaged or size > limit:
+                await self._exchange(supervisor, size, damaged=damaged)
                 await self._complete(variables)
                 limit = self._next_limit()
 
@@ -102,15 +104,17 @@ class LogKeeper:
         """Note that the broker ended after everybody else."""
         self._folders.closed()
 
-    async def _exchange(self, supervisor: Supervisor, size: int) -> None:
+    async def _exchange(self, supervisor: Supervisor, size: int, *, damaged: bool) -> None:
         """Move to a fresh folder."""
         begun = time.monotonic()
-        self._say("log", f"the log has {size // MIB} MiB: going on with a fresh one")
-        await supervisor.halt(SCHEDULER, HALT_S)
-        await supervisor.halt(BROKER, HALT_S)
-        command = self._command(self._folders.begin(broken=False))
-        await supervisor.resume(BROKER, command)
-        await supervisor.resume(SCHEDULER)
+        why = "is damaged" if damaged else f"has {size // MIB} MiB"
+        self._say("log", f"the log {why}: going on with a fresh one")
+        async with supervisor.surgery:
+            await supervisor.halt(SCHEDULER, HALT_S)
+            await supervisor.halt(BROKER, HALT_S)
+            command = self._command(self._folders.begin(broken=damaged))
+            await supervisor.resume(BROKER, command)
+            await supervisor.resume(SCHEDULER)
         self._say("log", f"the log was away for {time.monotonic() - begun:.1f} s")
 
     async def _complete(self, variables: Mapping[str, str]) -> None:

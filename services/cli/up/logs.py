@@ -26,14 +26,21 @@ _QUIET: Final = re.compile(
 class ChildLog:
     """The log of one child: a file of bounded size, and the last things worth saying. One writer."""
 
-    def __init__(self, path: Path, say: Callable[[str], None]) -> None:
-        """Open the file for appending; put it aside first when it is full. `say` gets warnings and errors."""
+    def __init__(
+        self, path: Path, say: Callable[[str], None], damage: re.Pattern[bytes] | None = None
+    ) -> None:
+        """Open the file for appending; put it aside first when it is full. `say` gets warnings and errors; `damage` is
+        what the child writes when it cannot read its files.
+        """
         self.path = path
         self.last_error = ""
         """The newest loud line, in a person's words; shown when the child dies."""
         self.refusal = ""
         """Why the child refused to start, in its own sentence; starting it again would not help."""
+        self.damaged = False
+        """Whether the child has complained that it cannot read its files."""
         self._say = say
+        self._damage = damage
         self._written = path.stat().st_size if path.exists() else 0
         self._file: BinaryIO = path.open("ab", buffering=0)
         self._rotate_when_full()
@@ -43,6 +50,8 @@ class ChildLog:
         self._file.write(line)
         self._written += len(line)
         self._rotate_when_full()
+        if self._damage and not self.damaged:
+            self.damaged = self._damage.search(line) is not None
         text = loud(line)
         if text:
             self.last_error = text

@@ -3,6 +3,7 @@
 Pure: reads nothing, starts nothing. The order of the list is the order of starting; its reverse is that of stopping.
 """
 
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -15,6 +16,9 @@ from services.cli.up.lock import SECRET_FILE
 
 PYTHON: Final = (sys.executable, "-m")
 SECRET_VARIABLE: Final = "FOREBAY_GATEWAY_SECRET"
+UNREADABLE: Final = re.compile(rb"invalid entrylog|entrylog position does not match")
+"""What the embedded broker says of messages that it does not find where it put them. A write that broke off because the
+disk was full moves the file's end, and whatever it acknowledges from then on is lost to it."""
 NONE: Final[Mapping[str, Path]] = MappingProxyType({})
 
 
@@ -66,6 +70,10 @@ class ProcessSpec:
     """Longest wait until it is ready."""
     grace_s: float = 5.0
     """Longest wait after SIGTERM before SIGKILL."""
+    damage: re.Pattern[bytes] | None = None
+    """What it writes when it cannot read its files."""
+    renews: tuple[str, ...] = ()
+    """Names of processes that are started anew when this one has died, before it is started again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +129,9 @@ def lay_out(
     if redis:
         embedded.append(ProcessSpec("valkey", redis.command, RedisAnswers(redis.url), grace_s=10.0))
     if broker:
-        embedded.append(ProcessSpec("pulsar-lite", broker.command, BrokerAnswers(broker.url)))
+        embedded.append(
+            ProcessSpec("pulsar-lite", broker.command, BrokerAnswers(broker.url), damage=UNREADABLE)
+        )
     redis_url = redis.url if redis else external.redis_url
     broker_url = broker.url if broker else external.broker_url
     shared = {**variables, "FOREBAY_REDIS_URL": redis_url, "FOREBAY_BROKER_URL": broker_url}
@@ -154,7 +164,7 @@ def lay_out(
             grace_s=settings.grace_s + 4.0,
         )
 
-    ours = (
+    ours: tuple[ProcessSpec, ...] = (
         service(
             "gateway",
             "services.gateway",
@@ -170,6 +180,11 @@ def lay_out(
         ),
         service("agent", "inference.agent", GrpcAnswers(addresses.agent), _agent(settings, addresses)),
     )
+    if broker:
+        # It keeps the consumers of a connection that broke while messages came, and refuses those of the next process.
+        ours = tuple(
+            replace(spec, renews=("pulsar-lite",)) if spec.name == "scheduler" else spec for spec in ours
+        )
     return Plan((*embedded, *ours), addresses, redis_url, broker_url, shared)
 
 

@@ -52,7 +52,7 @@ class Supervisor:
         logs.mkdir(parents=True, exist_ok=True)
         self._say = say
         self._children = {
-            spec.name: Child(spec, ChildLog(logs / f"{spec.name}.log", partial(say, spec.name)))
+            spec.name: Child(spec, ChildLog(logs / f"{spec.name}.log", partial(say, spec.name), spec.damage))
             for spec in specs
         }
         for child in self._children.values():
@@ -60,6 +60,8 @@ class Supervisor:
         self._ending = asyncio.Event()
         self._killed = asyncio.Event()
         self._group: asyncio.TaskGroup | None = None
+        self.surgery = asyncio.Lock()
+        """Held by whoever halts a child to resume it."""
         self.failure: StartupRefused | None = None
         """Why everything ends, when it is not by wish."""
 
@@ -157,6 +159,10 @@ class Supervisor:
         """Wait until a child is ready. Raises Stopped or StartupRefused when that will not be."""
         await self.unless_ending(self._children[name].ready.wait())
 
+    def damaged(self, name: str) -> bool:
+        """Whether the present process of a child has complained that it cannot read its files."""
+        return self._children[name].log.damaged
+
     async def halt(self, name: str, within_s: float) -> None:
         """End a child and keep it down until `resume`; it is killed when it takes longer than `within_s`."""
         child = self._children[name]
@@ -211,10 +217,20 @@ class Supervisor:
                 )
                 return
             self._say(child.spec.name, f"died ({why}); starting it again in {pause_s:.1f} s")
+            for name in child.spec.renews:
+                await self._renew(self._children[name])
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause_s):
                     await self._ending.wait()
             pause_s = min(LONGEST_PAUSE_S, pause_s * 2)
+
+    async def _renew(self, child: Child) -> None:
+        """Start a child anew, unless it is down anyway; what it needs for it is waited for no longer than we run."""
+        with contextlib.suppress(Stopped, StartupRefused):
+            async with self.surgery:
+                if child.ready.is_set():
+                    await self.halt(child.spec.name, child.spec.grace_s)
+                    await self.resume(child.spec.name)
 
     def _end(self, why: str) -> None:
         """End everything for a reason."""
@@ -224,6 +240,7 @@ class Supervisor:
     async def _live(self, child: Child) -> None:
         """Run a child once, from its start to its death."""
         child.verdict = child.log.last_error = child.log.refusal = ""
+        child.log.damaged = False
         child.halted = False
         process = child.process = await spawn.start(child.spec)
         if self._killed.is_set():

@@ -19,11 +19,17 @@ class Switchboard:
 
     def __init__(self) -> None:
         self.calls: list[str] = []
+        self.unreadable = False
+        self.surgery = asyncio.Lock()
+
+    def damaged(self, name: str) -> bool:
+        return self.unreadable
 
     async def halt(self, name: str, within_s: float) -> None:
         self.calls.append(f"halt {name}")
 
     async def resume(self, name: str, command: list[str] | None = None) -> None:
+        self.unreadable = False
         self.calls.append(f"resume {name}" + (f" on {Path(command[-1]).name}" if command else ""))
 
 
@@ -117,3 +123,33 @@ async def test_the_old_folder_goes_only_after_open_tasks_are_on_the_new_log(
         "resume pulsar-lite on log-1",
         "resume scheduler",
     ]
+
+
+async def test_a_log_that_the_broker_cannot_read_is_exchanged_while_it_runs_and_kept_for_a_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled(tmp_path, 10)
+    done = asyncio.Event()
+    board = Switchboard()
+    present = LogKeeper(
+        LogFolders(tmp_path, records=True),
+        lambda folder: ["broker", str(folder)],
+        "pulsar://127.0.0.1:1",
+        limit_bytes=100,
+        say=lambda who, text: done.set() if "are on the new log" in text else None,
+    )
+    await present.choose({})
+    board.unreadable = True
+
+    async def republish(variables: Mapping[str, str], limit_s: float) -> int:
+        return 7
+
+    monkeypatch.setattr(repair, "republish", republish)
+    monkeypatch.setattr(log_keeper, "CHECK_S", 0.0)
+    async with asyncio.TaskGroup() as group:
+        watching = group.create_task(present.watch(cast("Supervisor", board), {}))
+        await done.wait()
+        watching.cancel()
+    assert board.calls[2] == "resume pulsar-lite on log-1"
+    assert len(board.calls) == 4
+    assert (tmp_path / "broken-0").is_dir()

@@ -2,6 +2,7 @@ import asyncio
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -269,3 +270,23 @@ async def test_work_alongside_is_cancelled_at_the_end(
         supervisor.alongside(work())
         await asyncio.sleep(0)
     assert ended.is_set()
+
+
+async def test_a_child_that_died_has_those_started_anew_that_it_leaves_in_disorder(
+    tmp_path: Path, heard: Heard, free_ports: list[int]
+) -> None:
+    broker = server("broker", free_ports[0])
+    worker = replace(server("worker", free_ports[1], after=("broker",)), renews=("broker",))
+    supervisor = Supervisor([broker, worker], tmp_path, heard.say)
+    async with asyncio.timeout(15), supervisor.running():
+        await supervisor.started()
+        before = supervisor.pids
+        os.kill(before["worker"], signal.SIGKILL)
+        await heard.wait_for("worker: ready", times=2)
+        assert supervisor.pids["broker"] != before["broker"]
+    story = [line.split(",")[0] for line in heard.lines if "ready" not in line]
+    assert story[2:] == [
+        "worker: died (by SIGKILL); starting it again in 0.2 s",
+        "broker: starting",
+        "worker: starting",
+    ]
