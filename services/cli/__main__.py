@@ -96,6 +96,10 @@ def main() -> None:
             error.show()
             raise SystemExit(error.exit_code) from None
         except click.Abort:
+            if not sys.stdin.isatty():
+                sys.stderr.write(
+                    "\nforebay: nobody could be asked, nothing was done; --yes goes without asking\n"
+                )
             raise SystemExit(int(Exit.INTERRUPTED)) from None
         sys.stdout.flush()
         raise SystemExit(code if isinstance(code, int) else 0)

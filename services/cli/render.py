@@ -30,6 +30,9 @@ STATE_COLOURS: Final[Mapping[str, str]] = {
 NARROWEST: Final = 160
 """Width of tables where there is no terminal: nothing a script greps for is cut."""
 
+LATE_S: Final = 10
+"""What is due starts within a second as a rule; so much later something is wrong."""
+
 
 @cache
 def console(*, stderr: bool = False) -> "Console":
@@ -105,6 +108,21 @@ def ago(moment: datetime | None, now: datetime | None = None) -> str:
 def moment(value: datetime | None) -> str:
     """Write a time to the millisecond, which is what the server keeps, in local time with its offset; "" for none."""
     return "" if value is None else value.astimezone().isoformat(sep=" ", timespec="milliseconds")
+
+
+def due(value: datetime | None, now: datetime | None = None) -> str:
+    """Write when something is to happen and how far off that is; "" for never. What is late says so."""
+    if value is None:
+        return ""
+    if late(value, now):
+        return f"{moment(value)} (overdue: is a scheduler up? see forebay doctor)"
+    left = max(0, round((value - (now or datetime.now(UTC))).total_seconds()))
+    return f"{moment(value)} (in {left} s)" if left < 120 else f"{moment(value)} (in {seconds(left)})"
+
+
+def late(value: datetime | None, now: datetime | None = None) -> bool:
+    """Whether what was to happen is so late that something must be wrong."""
+    return value is not None and ((now or datetime.now(UTC)) - value).total_seconds() > LATE_S
 
 
 def labels(values: Mapping[str, str]) -> str:

@@ -48,8 +48,10 @@ def variables(
 ) -> dict[str, str]:
     """Return the FOREBAY_* variables with which everything is found: named servers, or those of `forebay up`.
 
-    Raises StartupRefused when nothing runs on the data folder, or when only one of two servers is named.
+    Raises StartupRefused when nothing runs on the data folder, and UsageError when a folder and servers are named, or
+    only one of two servers.
     """
+    one_place(data, redis=redis, broker=broker, admin=admin)
     known = settings.variables(config, os.environ)
     named = settings.servers(known, broker=broker, broker_admin=admin, redis=redis, otlp="")
     if data is None and named.redis_url and (named.broker_url or not needs_log):
@@ -59,10 +61,20 @@ def variables(
             "FOREBAY_BROKER_URL": named.broker_url,
             "FOREBAY_BROKER_ADMIN_URL": named.broker_admin,
         }
+    if data is None and (redis or broker):
+        # Falling back to the usual folder would change another platform than the one that is meant.
+        missing = "--broker" if redis else "--redis"
+        raise click.UsageError(f"{missing} is missing: without --data, name the servers that are needed")
     from services.cli.up import servers_file
 
     running = servers_file.read((data or settings.default_data()).expanduser().resolve())
     return {**known, **running}
+
+
+def one_place(data: Path | None, *, redis: str, broker: str, admin: str) -> None:
+    """Raise UsageError when both a folder and servers are named: one of them would go unheard."""
+    if data is not None and (redis or broker or admin):
+        raise click.UsageError("--data and --redis, --broker or --admin exclude each other")
 
 
 def named_store(redis: str, config: Path | None) -> bool:

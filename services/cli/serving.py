@@ -1,6 +1,6 @@
 """Telling who submits that a task has to wait because nobody can run it yet."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -19,13 +19,22 @@ DEFAULT_POOL: Final = "default"
 
 def warn_unserved(address: str, specs: Sequence["TaskSpec"], handles: Sequence["TaskHandle"]) -> None:
     """Say on stderr which models of accepted tasks nobody serves. Silent when that cannot be found out."""
-    from forebay.client import ForebayClientError
-
     wanted: dict[tuple[str, str], int] = {}
     for spec, handle in zip(specs, handles, strict=True):
         if not handle.state.terminal:
             key = (spec.model, spec.pool or DEFAULT_POOL)
             wanted[key] = wanted.get(key, 0) + 1
+    _warn(address, wanted)
+
+
+def warn_unserved_model(address: str, spec: "TaskSpec") -> None:
+    """Say on stderr when nobody serves the model of a task that is to come. Silent when that cannot be found out."""
+    _warn(address, {(spec.model, spec.pool or DEFAULT_POOL): 1})
+
+
+def _warn(address: str, wanted: Mapping[tuple[str, str], int]) -> None:
+    from forebay.client import ForebayClientError
+
     try:
         with client(address, timeout_s=LOOK_S) as opened:
             runners = opened.runners()

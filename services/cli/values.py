@@ -5,7 +5,7 @@ import dataclasses
 import json
 import math
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import Any, Final
 
@@ -19,6 +19,9 @@ def plain(value: object) -> Json:
     """Turn a value of the client into what JSON can hold."""
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    if isinstance(value, timedelta):
+        # As the contract's JSON has it.
+        return f"{value.total_seconds():.6f}".rstrip("0").rstrip(".") + "s"
     if isinstance(value, Enum):
         return plain(value.value)
     if isinstance(value, float):

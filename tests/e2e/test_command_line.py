@@ -1,6 +1,9 @@
 """The command line against the shared system: what it prints, and the exit code it leaves."""
 
+import base64
 import json
+import subprocess
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +23,15 @@ ENDLESS = 1 << 60
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Arrays as .npy: `x` and `bad` for model add, `turns` for countdown, without end."""
+    """Arrays as .npy: `x` and `bad` for model add, `turns` for countdown, without end, and `nowhere`, which picky does
+    not find.
+    """
     folder = tmp_path_factory.mktemp("arrays")
     arrays: dict[str, NDArray[Any]] = {
         "x": np.array([[1, 2, 3, 4]], np.float32),
         "bad": np.array([[1, 2, 3, 4]], np.int32),
         "turns": np.array([ENDLESS], np.int64),
+        "nowhere": np.array([9], np.int64),
     }
     for name, array in arrays.items():
         np.save(folder / f"{name}.npy", array)
@@ -79,6 +85,11 @@ def test_what_the_server_refuses_is_exit_code_1(system: System, files: dict[str,
         ("cancel",),
         ("watch",),
         ("ls", "--state", "asleep"),
+        ("update", "zzz"),
+        ("pause",),
+        ("dlq", "purge"),
+        ("schedules", "create", "x", "--task", "-"),
+        ("recover", "--redis", "redis://127.0.0.1:1"),
         ("fetch",),
     ],
     ids=lambda words: " ".join(words),
@@ -117,7 +128,14 @@ def test_a_task_for_a_model_that_nobody_serves_is_accepted_with_a_warning(
 
 
 def test_what_is_no_id_is_said_without_the_words_of_the_protocol(system: System) -> None:
-    for words in (("get", "zzz"), ("cancel", "zzz"), ("watch", "zzz")):
+    for words in (
+        ("get", "zzz"),
+        ("cancel", "zzz"),
+        ("watch", "zzz"),
+        ("update", "zzz", "--priority", "low"),
+        ("dlq", "show", "zzz"),
+        ("dlq", "replay", "zzz"),
+    ):
         done = run_cli(system.grpc, *words)
         assert done.returncode == 1
         assert done.stderr.startswith("forebay: 'zzz' is not a task id"), done.stderr
@@ -170,7 +188,7 @@ def test_queues_models_and_runners_are_listed(system: System) -> None:
         "normal",
         "low",
     ]
-    assert [model["name"] for model in document(system, "models", "ls")] == ["add", "countdown"]
+    assert [model["name"] for model in document(system, "models", "ls")] == ["add", "countdown", "picky"]
     assert {one["state"] for one in document(system, "runners")} == {"ready"}
     for words in (("queues",), ("models", "ls"), ("runners",), ("ls",)):
         table = run_cli(system.grpc, *words)
@@ -188,3 +206,165 @@ def test_doctor_finds_a_healthy_system_healthy_and_a_taken_port_taken(system: Sy
     ill = run_cli(f"127.0.0.1:{free_port()}", "doctor", *place)
     assert ill.returncode == 1
     assert f"port {ports[0]}: end it, or give `forebay up` other ports" in ill.stdout
+
+
+def test_get_says_what_a_task_waits_for(system: System, client: Client, files: dict[str, Path]) -> None:
+    def submitted(*options: str, model: str = "add") -> str:
+        given = ("submit", "--model", model, *options)
+        done = run_cli(system.grpc, *given)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    def waits(task_id: str) -> str:
+        shown = run_cli(system.grpc, "get", task_id)
+        assert shown.returncode == 0, shown.stderr
+        return next(line for line in shown.stdout.splitlines() if line.startswith("waits for"))
+
+    x = f"x={files['x']}"
+    later = submitted("--tensor", x, "--start-in", "1h", "--deadline-in", "2h")
+    assert "its time, " in waits(later)
+    child = submitted("--after", later, "--input-from", "x=0:y")
+    assert waits(child).endswith(f"{later}  scheduled")
+    assert document(system, "get", child)["parents"] == [later]
+    assert document(system, "get", later)["deadline"] is not None
+    resting = submitted("--json", _spec(files, initial_backoff="3600s", max_backoff="3600s"), model="picky")
+    assert any(update.state == "retrying" for update in client.watch([resting], timeout_s=20))
+    assert "attempt 2 of 3 after MODEL_FAILED, as a rule before " in waits(resting)
+    sooner = run_cli(system.grpc, "update", resting, "--start-in", "0s")
+    assert sooner.returncode == 0 and "an earlier start changes nothing" in sooner.stderr
+    unserved = submitted("--tensor", x, model="nosuch")
+    assert "no runner serves nosuch" in waits(unserved)
+
+    started = run_cli(system.grpc, "update", later, "--start-in", "0s")
+    assert started.returncode == 0, started.stderr
+    assert client.wait(child, 20).tensors["y"].tolist() == [[4, 8, 12, 16]]
+    assert client.cancel([resting, unserved]).cancelled == 2
+
+
+def test_dead_letters_are_listed_shown_replayed_and_purged(
+    system: System, client: Client, files: dict[str, Path]
+) -> None:
+    submit = ("submit", "--model", "picky", "--tensor", f"place={files['nowhere']}", "--max-attempts", "1")
+    mine = ("--label", "door=dlq")
+    task_id = run_cli(system.grpc, *submit, *mine).stdout.strip()
+    assert client.wait(task_id, 20).state == "failed"
+    [listed] = document(system, "dlq", "ls", *mine)
+    assert (listed["id"], listed["error"]["reason"]) == (task_id, "MODEL_FAILED")
+    assert task_id in run_cli(system.grpc, "dlq", "ls", *mine).stdout
+    shown = run_cli(system.grpc, "dlq", "show", task_id, "--input")
+    assert shown.returncode == 0 and "place INT64 [1], 8 bytes" in shown.stdout
+    assert document(system, "dlq", "show", task_id)["input"] is None
+    assert document(system, "dlq", "show", task_id, "--input")["input"]["tensors"][0]["name"] == "place"
+
+    wrong = run_cli(system.grpc, "dlq", "replay", task_id, "--set", 'retry={"max_attempts": 5000}')
+    assert wrong.returncode == 1 and "edits.retry.max_attempts" in wrong.stderr
+    unasked = run_cli(system.grpc, "dlq", "replay", *mine)
+    assert unasked.returncode == 130 and "--yes" in unasked.stderr
+    replayed = run_cli(system.grpc, "dlq", "replay", *mine, "--set", "priority=high", "--yes")
+    assert replayed.returncode == 0, replayed.stderr
+    assert replayed.stdout.endswith("1 replayed, 0 not\n")
+    new_id = replayed.stdout.split()[3]
+    assert client.wait(new_id, 20).state == "failed"
+    story = client.get(new_id)
+    assert (story.replay_of, story.priority) == (task_id, "high")
+    again = run_cli(system.grpc, "dlq", "replay", task_id)
+    assert again.returncode == 1 and "not among the dead letters" in again.stderr
+
+    purged = run_cli(system.grpc, "dlq", "purge", new_id, task_id, "--yes")
+    assert (purged.returncode, purged.stdout) == (1, "1 purged, 1 not on the list\n")
+    assert document(system, "dlq", "purge", *mine, "--yes") == {"purged": 0, "not_found": 0}
+    assert run_cli(system.grpc, "dlq", "ls", *mine).stdout == "no dead letters\n"
+
+
+def test_schedules_are_made_shown_paused_run_and_deleted(
+    system: System, client: Client, files: dict[str, Path]
+) -> None:
+    def schedules(*words: str) -> subprocess.CompletedProcess[str]:
+        return run_cli(system.grpc, "schedules", *words)
+
+    task = _spec(files, max_attempts=1)
+    every = ("create", "nightly", "--task", task, "--cron", "0 3 * * *", "--zone", "Europe/Berlin")
+    made = schedules(*every, "--missed", "run_once", "--run-within", "5m")
+    try:
+        assert made.returncode == 0, made.stderr
+        assert "missed  0; by its rule: run once" in made.stdout and "within  5 min" in made.stdout
+        other = schedules(*every, "--run-within", "6m")
+        assert other.returncode == 1 and "another schedule nightly" in other.stderr
+        shown = document(system, "schedules", "show", "nightly")
+        assert (shown["cron"], shown["run_within"], shown["paused"]) == ("0 3 * * *", "300s", False)
+        assert "paused" in schedules("pause", "nightly").stdout
+        assert "paused" in schedules("ls").stdout
+        fired = document(system, "schedules", "run", "nightly")
+        client.wait(fired["id"], 20)
+        story = client.get(fired["id"])
+        assert story.schedule == "nightly" and story.deadline is not None
+        assert "(in " in schedules("resume", "nightly").stdout
+    finally:
+        gone = schedules("rm", "nightly")
+    assert (gone.returncode, gone.stdout) == (0, "nightly deleted\n")
+    for word in ("show", "pause", "resume", "run", "rm"):
+        missing = schedules(word, "nightly")
+        assert (missing.returncode, missing.stderr) == (1, "forebay: there is no schedule nightly\n")
+    client.dead_letters.purge([fired["id"]])
+
+
+def test_a_schedule_for_a_model_that_nobody_serves_is_made_with_a_warning(
+    system: System, tmp_path: Path
+) -> None:
+    (tmp_path / "task.json").write_text(json.dumps({"model": "nosuch", "generate": {"prompt": "x"}}))
+    task = ("--task", str(tmp_path / "task.json"))
+    made = run_cli(system.grpc, "schedules", "create", "lonely", *task, "--every", "1h")
+    run_cli(system.grpc, "schedules", "rm", "lonely")
+    assert made.returncode == 0 and "no runner serves nosuch" in made.stderr
+
+
+def test_a_pause_of_what_is_not_there_is_made_with_a_warning(system: System) -> None:
+    paused = run_cli(system.grpc, "pause", "--pool", "nowhere", "--reason", "a slip")
+    assert (paused.returncode, paused.stdout) == (0, "paused: pool nowhere (a slip)\n")
+    assert paused.stderr.startswith("warning: there is no pool nowhere now")
+    assert "pool nowhere (a slip)" in run_cli(system.grpc, "queues").stdout
+    assert run_cli(system.grpc, "resume", "--pool", "nowhere").returncode == 0
+    again = run_cli(system.grpc, "resume", "--pool", "nowhere")
+    assert again.returncode == 1 and "nothing is paused by pool nowhere" in again.stderr
+
+
+def test_a_platform_in_order_has_nothing_to_recover_and_gives_a_backup(
+    system: System, client: Client, files: dict[str, Path], tmp_path: Path
+) -> None:
+    submit = ("submit", "--model", "add", "--tensor", f"x={files['x']}", "--start-in", "1h")
+    waiting = run_cli(system.grpc, *submit).stdout.strip()
+    place = ("--data", str(system.data))
+    for dry in (("--dry-run",), ()):
+        found = document(system, "recover", *place, *dry)
+        assert found["recovered"] == 0 and found["existing"] >= 1
+        assert found["faults"] == {"unreadable": 0, "damaged": 0, "ids": []}
+        again = document(system, "recover", *place, "--republish", *dry)
+        assert again["parked"] >= 1
+    assert "with a record" in run_cli(system.grpc, "recover", *place).stdout
+    assert client.get(waiting).state == "scheduled"
+
+    file = tmp_path / "forebay.backup"
+    kept = run_cli(system.grpc, "backup", str(file), *place)
+    assert kept.returncode == 0 and " keys, " in kept.stdout
+    assert file.stat().st_mode & 0o777 == 0o600
+    unwritable = run_cli(system.grpc, "backup", str(tmp_path / "nowhere" / "file"), *place)
+    assert unwritable.returncode == 1 and "cannot be written" in unwritable.stderr
+    torn = tmp_path / "torn.backup"
+    torn.write_bytes(file.read_bytes()[:-20])
+    with tempfile.TemporaryDirectory(prefix="forebay-restore-") as fresh:
+        refused = run_cli(system.grpc, "restore", str(torn), "--data", fresh)
+        assert refused.returncode == 1 and "is damaged or cut off" in refused.stderr
+        restored = run_cli(system.grpc, "restore", str(file), "--data", fresh)
+        assert restored.returncode == 0, restored.stderr
+        twice = run_cli(system.grpc, "restore", str(file), "--data", fresh)
+        assert twice.returncode == 1 and "has keys of forebay already" in twice.stderr
+    assert client.cancel(waiting).cancelled == 1
+
+
+def _spec(files: dict[str, Path], **retry: Any) -> str:
+    """Write a task that picky fails, and return the path of the file."""
+    raw = base64.b64encode(np.load(files["nowhere"]).tobytes()).decode()
+    tensor = {"name": "place", "datatype": "INT64", "shape": [1], "raw": raw}
+    file = files["nowhere"].with_suffix(".json")
+    file.write_text(json.dumps({"model": "picky", "retry": retry, "tensors": {"tensors": [tensor]}}))
+    return str(file)

@@ -116,6 +116,7 @@ def test_children_start_after_their_parents_and_take_their_outputs(client: Clien
     *_, last = ended(client, [first, second, third])
     assert last.tensors["y"].tolist() == [[8.0] * 4]
     assert states(last) == ["blocked", "queued", "running", "succeeded"]
+    assert len(last.parents) == 1 and client.get(last.parents[0]).parents != ()
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,7 @@ def info(task: Task) -> TaskInfo:
         timing=_timing(result) if result else None,
         events=tuple(TaskEvent(time(e.time), STATES[e.state], e.reason) for e in task.events),
         spec=spec,
+        last_error=from_status(task.last_error) if task.HasField("last_error") else None,
         uncharged_attempts=task.uncharged_attempts,
         replay_of=task.replay_of,
         schedule=task.schedule,

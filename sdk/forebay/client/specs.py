@@ -189,8 +189,12 @@ def _part(part: object) -> str:
 
 
 def moment(when: datetime | timedelta, name: str) -> Timestamp:
-    """Return a moment, or so long from now, as it is on the wire. Raises ValueError for a time without a zone."""
+    """Return a moment, or so long from now, as it is on the wire. Raises TypeError for what is
+    neither, ValueError for a time without a zone.
+    """
     exact = datetime.now(UTC) + when if isinstance(when, timedelta) else when
+    if not isinstance(exact, datetime):
+        raise TypeError(f"{name} takes a datetime or a timedelta, not {type(when).__name__}")
     if exact.tzinfo is None:
         raise ValueError(f"{name} has no time zone: use datetime.now(UTC) or a timedelta")
     stamp = Timestamp()

@@ -2,8 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
+from typing import Literal
+
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from forebay.client.errors import ForebayClientError, TaskFailedError
 from forebay.client.tensors import Array
@@ -115,6 +118,8 @@ class TaskInfo:
     events: tuple[TaskEvent, ...] = ()
     spec: TaskSpec | None = None
     """What was asked, as it is on the wire."""
+    last_error: ForebayClientError | None = None
+    """Why its latest attempt failed, while another one is to come."""
     uncharged_attempts: int = 0
     """Attempts that do not count against the maximum."""
     replay_of: str = ""
@@ -126,6 +131,21 @@ class TaskInfo:
     def done(self) -> bool:
         """Whether it has ended."""
         return self.state.terminal
+
+    @property
+    def not_before(self) -> datetime | None:
+        """Its earliest start. None when it may start at once, or when this answer carries no spec."""
+        return _moment(self.spec, "not_before")
+
+    @property
+    def deadline(self) -> datetime | None:
+        """When it expires. None for never, or when this answer carries no spec."""
+        return _moment(self.spec, "deadline")
+
+    @property
+    def parents(self) -> tuple[str, ...]:
+        """Ids of the tasks that it starts after, ended or not."""
+        return tuple(one.id for one in self.spec.depends_on if one.id) if self.spec is not None else ()
 
     @property
     def text(self) -> str:
@@ -153,6 +173,13 @@ class TaskInfo:
         if self.result is None:
             raise ValueError(f"task {self.id} is {self.state.value}; this answer carries no result of it")
         return self.result
+
+
+def _moment(spec: TaskSpec | None, name: Literal["not_before", "deadline"]) -> datetime | None:
+    if spec is None or not spec.HasField(name):
+        return None
+    stamp: Timestamp = getattr(spec, name)
+    return stamp.ToDatetime(tzinfo=UTC)
 
 
 TaskRef = str | TaskHandle | TaskInfo

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from services.cli import render
+from services.cli.commands.get import asked, without_input
 from services.cli.commands.get import show as show_task
 from services.cli.commands.ls import summary
 from services.cli.exits import Exit
-from services.cli.session import as_json, client, letter_filters, named
+from services.cli.session import PRIORITIES, as_json, client, letter_filters, named
 
 if TYPE_CHECKING:
     from forebay.client import DeadLetter
@@ -57,20 +58,23 @@ def ls(
     type=click.Path(path_type=Path, dir_okay=False),
     help="Write the bytes of an unreadable message to this file.",
 )
+@click.option("--input", "include_input", is_flag=True, help="Show what was asked, too.")
 @as_json
 @click.pass_obj
-def show(address: str, id_: str, out: Path | None, json_: bool) -> None:
+def show(address: str, id_: str, out: Path | None, include_input: bool, json_: bool) -> None:
     """Show one with its history and its last error; of an unreadable message its bytes."""
     with client(address) as opened, named([id_]):
         letter = opened.dead_letters.get(id_)
+    task = letter.task if include_input else without_input(letter.task)
     if out is not None:
         if not letter.raw:
             raise click.UsageError(f"{id_} is a task: it has no bytes that could not be read")
         out.write_bytes(letter.raw)
     if json_:
-        render.emit({**_document(letter), "events": letter.task.events, "raw": letter.raw.hex()})
+        found = {**_document(letter), "events": task.events, "raw": letter.raw.hex()}
+        render.emit({**found, "input": asked(task)})
         return
-    show_task(letter.task)
+    show_task(task)
     if letter.raw:
         click.echo(f"\n{letter.raw_bytes} bytes from {letter.topic}, the first of them:")
         click.echo(_hex(letter.raw[:256]))
@@ -127,6 +131,8 @@ def replay(
             click.echo(f"{letter}  is now  {task.id}")
         for letter, error in done.errors.items():
             click.echo(f"{letter}  not replayed: {error}", err=True)
+        if not ids:
+            click.echo(f"{len(done.tasks)} replayed, {len(done.errors)} not")
     ctx.exit(int(Exit.FAILED if done.errors else Exit.DONE))
 
 
@@ -135,9 +141,10 @@ def replay(
 @letter_filters
 @click.option("--all", "all_", is_flag=True, help="Every dead letter.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@click.pass_obj
+@as_json
+@click.pass_context
 def purge(
-    address: str,
+    ctx: click.Context,
     ids: tuple[str, ...],
     model: str,
     labels: dict[str, str],
@@ -145,16 +152,25 @@ def purge(
     pool: str,
     all_: bool,
     yes: bool,
+    json_: bool,
 ) -> None:
-    """Take dead letters off the list for ever."""
+    """Take dead letters off the list for ever.
+
+    The exit code is 1 when a named one is not on the list.
+    """  # fmt: skip
     _check_target(ids, bool(model or labels or priorities or pool), all_)
     if not yes:
         click.confirm("Take these dead letters off the list for ever?", abort=True, err=True)
-    with client(address, timeout_s=300.0) as opened, named(ids):
+    with client(ctx.obj, timeout_s=300.0) as opened, named(ids):
         count = opened.dead_letters.purge(
             ids or None, model=model, labels=labels, priorities=priorities, pool=pool
         )
-    click.echo(f"{count} purged")
+    missing = max(len(set(ids)) - count, 0)
+    if json_:
+        render.emit({"purged": count, "not_found": missing})
+    else:
+        click.echo(f"{count} purged" + (f", {missing} not on the list" if missing else ""))
+    ctx.exit(int(Exit.FAILED if missing else Exit.DONE))
 
 
 def _check_target(ids: tuple[str, ...], filtered: bool, all_: bool) -> None:
@@ -180,6 +196,8 @@ def _edits(given: tuple[str, ...]) -> tuple[Any, list[str]]:
         except ValueError:
             # A bare word is the text that it looks like.
             document[name] = text
+    if (level := document.get("priority")) in PRIORITIES:
+        document["priority"] = f"PRIORITY_{level.upper()}"
     try:
         return ParseDict(document, TaskSpec()), list(document)
     except ParseError as error:

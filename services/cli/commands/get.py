@@ -1,16 +1,22 @@
 """`forebay get`: one task, with its answer and its story."""
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from services.cli import render
 from services.cli.exits import Exit
 from services.cli.session import as_json, client, named
+from services.cli.stalls import reasons
+from services.cli.values import Json
 
 if TYPE_CHECKING:
-    from forebay.client import TaskInfo
+    from forebay.client import Client, TaskInfo
+
+
+PARENTS_SHOWN: Final = 4
 
 
 @click.command()
@@ -25,10 +31,11 @@ def get(ctx: click.Context, id_: str, include_input: bool, json_: bool) -> None:
     """
     with client(ctx.obj) as opened, named([id_]):
         task = opened.get(id_, include_input=include_input)
+        awaited = [] if json_ else _awaited(opened, task)
     if json_:
         render.emit(document(task))
     else:
-        show(task)
+        show(task, awaited)
     ctx.exit(outcome(task))
 
 
@@ -44,12 +51,31 @@ def document(task: "TaskInfo") -> dict[str, Any]:
     found = plain(task)
     if not isinstance(found, dict):
         raise TypeError("a task is a document")
-    spec = found.pop("spec", None) or {}
-    return {**found, "input": spec.get("generate") or spec.get("tensors")}
+    found.pop("spec", None)
+    times = {"not_before": plain(task.not_before), "deadline": plain(task.deadline)}
+    return {**found, **times, "parents": list(task.parents), "input": asked(task)}
 
 
-def show(task: "TaskInfo") -> None:
-    """Write a task for a person."""
+def asked(task: "TaskInfo") -> Json:
+    """Return the input of a task as a document; None when the answer does not carry it."""
+    from services.cli.values import plain
+
+    spec = plain(task.spec) if task.spec is not None else {}
+    return (spec.get("generate") or spec.get("tensors")) if isinstance(spec, dict) else None
+
+
+def without_input(task: "TaskInfo") -> "TaskInfo":
+    """Return a task that does not carry what was asked."""
+    if task.spec is None:
+        return task
+    bare = type(task.spec)()
+    bare.CopyFrom(task.spec)
+    bare.ClearField("input")
+    return replace(task, spec=bare)
+
+
+def show(task: "TaskInfo", awaited: Sequence[str] = ()) -> None:
+    """Write a task for a person, and what it waits for."""
     usage, timing = task.usage, task.timing
     render.facts(
         (
@@ -61,6 +87,10 @@ def show(task: "TaskInfo") -> None:
             ("labels", render.labels(task.labels)),
             ("attempt", _attempt(task)),
             ("runner", task.runner),
+            *(("waits for" if not number else "", reason) for number, reason in enumerate(awaited)),
+            ("not before", task.not_before),
+            ("deadline", task.deadline),
+            ("after", _few(task.parents)),
             ("replay of", task.replay_of),
             ("schedule", task.schedule),
             ("created", task.create_time),
@@ -76,16 +106,37 @@ def show(task: "TaskInfo") -> None:
                 else "",
             ),
             ("error", f"{task.error.reason}: {task.error}" if task.error else ""),
+            ("last error", f"{task.last_error.reason}: {task.last_error}" if task.last_error else ""),
         )
     )
     for event in task.events:
         click.echo(f"  {render.moment(event.time)}  {event.state.value}  {event.reason}".rstrip())
     if task.spec is not None and task.spec.HasField("generate"):
-        asked = task.spec.generate
-        click.echo(f"\n{asked.prompt}" if asked.prompt else f"\n{asked.messages}")
+        generate = task.spec.generate
+        click.echo(f"\n{generate.prompt}" if generate.prompt else f"\n{generate.messages}")
+    elif task.spec is not None and task.spec.HasField("tensors"):
+        click.echo()
+        for one in task.spec.tensors.tensors:
+            click.echo(f"{one.name} {one.datatype} {list(one.shape)}, {len(one.raw)} bytes (--json has them)")
     if task.result is not None:
         click.echo()
     show_result(task)
+
+
+def _awaited(opened: "Client", task: "TaskInfo") -> list[str]:
+    """Say what a task waits for; that it cannot be found out must not hide the task."""
+    from forebay.client import ForebayClientError
+
+    try:
+        return reasons(opened, task)
+    except ForebayClientError as error:
+        return [f"unknown: {error}"]
+
+
+def _few(parents: Sequence[str]) -> str:
+    """Name the first parents of a task."""
+    more = f" and {len(parents) - PARENTS_SHOWN} more" if len(parents) > PARENTS_SHOWN else ""
+    return " ".join(parents[:PARENTS_SHOWN]) + more
 
 
 def _attempt(task: "TaskInfo") -> str:

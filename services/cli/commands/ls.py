@@ -75,5 +75,5 @@ def summary(task: "TaskInfo") -> dict[str, object]:
         "tenant",
         "create_time",
     )
-    times = ("queue_time", "start_time", "end_time", "runner", "error")
+    times = ("not_before", "deadline", "queue_time", "start_time", "end_time", "runner", "error")
     return {name: getattr(task, name) for name in (*names, *times)}

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from services.cli import render, settings
-from services.cli.servers import located, named_store, run, variables
+from services.cli.servers import located, named_store, one_place, run, variables
 from services.cli.session import as_json
 
 
@@ -24,6 +24,7 @@ def restore(
     them afterwards and run `forebay recover` (what was accepted after the backup, as far as the log has it) and
     `forebay recover --republish` (open tasks on the log).
     """  # fmt: skip
+    one_place(data, redis=redis, broker=broker, admin=admin)
     words = ["restore", str(file.absolute())]
     if data is None and named_store(redis, config):
         known = variables(data=None, redis=redis, broker=broker, admin=admin, config=config, needs_log=False)

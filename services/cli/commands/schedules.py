@@ -8,6 +8,7 @@ import click
 
 from services.cli import render
 from services.cli.request import duration, specs_from_file
+from services.cli.serving import warn_unserved_model
 from services.cli.session import as_json, client
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ def create(
             paused=paused,
         )
     _show(made, json_)
+    warn_unserved_model(address, made.spec)
 
 
 @schedules.command()
@@ -124,11 +126,16 @@ def resume(address: str, name: str, json_: bool) -> None:
 
 @schedules.command()
 @click.argument("name")
+@as_json
 @click.pass_obj
-def run(address: str, name: str) -> None:
+def run(address: str, name: str, json_: bool) -> None:
     """Submit its task now, beside its times, and print the id."""
     with client(address) as opened:
-        click.echo(opened.schedules.run(name).id)
+        made = opened.schedules.run(name)
+    if json_:
+        render.emit(made)
+    else:
+        click.echo(made.id)
 
 
 @schedules.command()
@@ -151,11 +158,14 @@ def _show(schedule: "ScheduleInfo", json_: bool) -> None:
             ("when", _when(schedule)),
             ("zone", schedule.time_zone if schedule.cron else ""),
             ("model", schedule.spec.model),
+            ("labels", render.labels(schedule.spec.labels)),
             ("state", "paused" if schedule.paused else "active"),
-            ("next", schedule.next_time),
+            ("made", schedule.create_time),
+            ("next", render.due(schedule.next_time)),
             ("last", schedule.last_time),
             ("last task", schedule.last_task),
-            ("missed", f"{schedule.missed_times}, then {schedule.missed}" if schedule.missed_times else ""),
+            ("within", render.seconds(schedule.run_within.total_seconds()) if schedule.run_within else ""),
+            ("missed", f"{schedule.missed_times}; by its rule: {schedule.missed.replace('_', ' ')}"),
             ("fault", schedule.last_fault),
         )
     )
@@ -171,7 +181,7 @@ def _row(schedule: "ScheduleInfo") -> tuple[object, ...]:
         render.ago(schedule.last_time),
         schedule.last_task,
         schedule.missed_times or "",
-        schedule.last_fault,
+        schedule.last_fault or ("overdue" if render.late(schedule.next_time) else ""),
     )
 
 

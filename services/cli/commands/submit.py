@@ -70,7 +70,8 @@ if TYPE_CHECKING:
     metavar="NAME=N:OUTPUT",
     multiple=True,
     callback=references,
-    help="Take an output of the N-th --after (from 0) as input: story=0:text fills {{story}} in the prompt.",
+    help="Take an output of the N-th --after (from 0) as input: story=0:text fills {{story}} in the prompt, "
+    "x=0:y makes its tensor y the tensor x.",
 )
 @click.option("--max-attempts", type=click.IntRange(1, 100), help="Most executions. Default: 3.")
 @click.option(
@@ -125,7 +126,9 @@ def submit(
 
     Exit codes: 0 accepted (with --wait or --stream: succeeded), 1 not accepted or failed, 3 no server.
     """  # fmt: skip
-    if sum((prompt is not None, bool(tensor), json_file is not None)) != 1:
+    kinds = sum((prompt is not None, bool(tensor), json_file is not None))
+    # All tensors of a child may come from its parents.
+    if kinds != 1 and (kinds or not given["inputs_from"]):
         raise click.UsageError("give exactly one of --prompt, --tensor and --json")
     if (raw or system) and prompt is None:
         raise click.UsageError("--raw and --system go with --prompt")
@@ -169,15 +172,22 @@ def submit(
 def _options(given: dict[str, Any]) -> dict[str, Any]:
     """Keep what was said; what was not is the server's to decide."""
     given["deadline"] = given.pop("deadline_in")
-    given["not_before"] = given.pop("start_in") or given.pop("start_at")
-    given.pop("start_at", None)
-    return {name: value for name, value in given.items() if value not in (None, (), {}, False)}
+    start_in, start_at = given.pop("start_in"), given.pop("start_at")
+    if start_in is not None and start_at is not None:
+        raise click.UsageError("--start-in and --start-at exclude each other")
+    given["not_before"] = start_at if start_in is None else start_in
+    # A number that is 0 was said: --seed 0 is not a seed that the runner draws.
+    return {
+        name: value
+        for name, value in given.items()
+        if value is not None and value is not False and value not in ((), {})
+    }
 
 
 def _input(prompt: str | None, raw: bool, system: str, tensor: dict[str, str]) -> dict[str, Any]:
-    if tensor:
+    if prompt is None:
         return {"tensors": tensors_from(tensor)}
-    text = text_or_stdin(prompt or "")
+    text = text_or_stdin(prompt)
     if raw:
         return {"prompt": text}
     asked = {"role": "user", "content": text}

@@ -40,13 +40,14 @@ def update(
 
     The exit code is 1 when one of them was not changed: it runs, has ended, or does not exist.
     """  # fmt: skip
-    if not (priority or deadline_in or no_deadline or start_in or start_at):
+    times = (deadline_in, start_in, start_at)
+    if not (priority or no_deadline) and times == (None, None, None):
         raise click.UsageError(
             "say what to change: --priority, --deadline-in, --no-deadline, --start-in or --start-at"
         )
-    if deadline_in and no_deadline:
+    if deadline_in is not None and no_deadline:
         raise click.UsageError("--deadline-in and --no-deadline exclude each other")
-    if start_in and start_at:
+    if start_in is not None and start_at is not None:
         raise click.UsageError("--start-in and --start-at exclude each other")
     with client(ctx.obj) as opened, named(ids):
         outcomes = opened.update(
@@ -70,4 +71,8 @@ def update(
                 click.echo(f"{id_}  not changed: {result}", err=True)
             else:
                 click.echo(f"{id_}  {result.state.value}  {result.priority.value}")
+                if result.state.value == "retrying" and (start_in is not None or start_at is not None):
+                    click.echo(
+                        f"{id_}  rests until its next attempt: an earlier start changes nothing", err=True
+                    )
     ctx.exit(int(Exit.FAILED if failed else Exit.DONE))

@@ -182,3 +182,8 @@ def test_a_choice_that_does_not_exist_is_refused_here() -> None:
         task_spec("m", prompt="x", on_parent_failure="explode")
     with pytest.raises(ValueError, match="not_before has no time zone"):
         task_spec("m", prompt="x", not_before=datetime(2030, 1, 1))
+
+
+def test_a_time_that_is_a_text_is_refused_by_name() -> None:
+    with pytest.raises(TypeError, match="not_before takes a datetime or a timedelta, not str"):
+        task_spec("m", prompt="x", not_before="tomorrow")  # type: ignore[arg-type]

@@ -148,3 +148,26 @@ def test_a_table_without_a_terminal_has_no_colours_and_cuts_nothing(
 def test_an_empty_table_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     render.table(("a",), [], empty="no tasks")
     assert capsys.readouterr().out == "no tasks\n"
+
+
+def test_what_is_to_come_says_how_far_off_it_is_and_what_is_late_says_so() -> None:
+    assert render.due(None) == ""
+    assert render.due(NOW, NOW - timedelta(seconds=90)).endswith("(in 90 s)")
+    assert render.due(NOW, NOW - timedelta(hours=3)).endswith("(in 3 h 00 min)")
+    assert render.due(NOW, NOW + timedelta(seconds=2)).endswith("(in 0 s)")
+    assert "overdue" in render.due(NOW, NOW + timedelta(seconds=11))
+
+
+def test_lengths_of_time_are_as_in_the_json_of_the_contract() -> None:
+    lengths = [timedelta(minutes=5), timedelta(days=366), timedelta(milliseconds=1500), timedelta(0)]
+    assert plain(lengths) == ["300s", "31622400s", "1.5s", "0s"]
+
+
+def test_a_document_says_when_a_task_may_start_and_after_which_others() -> None:
+    spec = task_spec("m", prompt="x", not_before=NOW, deadline=NOW + timedelta(1), depends_on=["07-b"])
+    found = document(TaskInfo("07-a", TaskState.BLOCKED, spec=spec))
+    assert found["not_before"] == "2026-01-02T03:04:05.678Z"
+    assert found["deadline"] == "2026-01-03T03:04:05.678Z"
+    assert found["parents"] == ["07-b"]
+    bare = document(TaskInfo("07-a", TaskState.QUEUED))
+    assert (bare["not_before"], bare["deadline"], bare["parents"]) == (None, None, [])
