@@ -1,5 +1,5 @@
 """What the end of a parent means for a task that depends on it, as a step for the record store. For whoever learns of
-the end: the gateway when it links, the scheduler afterwards.
+the end: the gateway when it links, the scheduler afterwards, recovery when it reads the journal.
 """
 
 from scheduler.errors import ParentFailed, TaskCancelled, TaskFailure

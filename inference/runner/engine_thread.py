@@ -2,18 +2,15 @@
 the others that the runner holds, and what it brings goes on in inference/runner/outcomes.py.
 
 It steps the engine by itself as long as there is work, so a token costs no turn of the event loop, and sleeps on its
-inbox when there is none. Updates go to the loop in batches with at most one wake-up outstanding; text of a running
-generation is held back for up to the flush window, unless something urgent (a first token, an end) goes anyway.
+inbox when there is none. Updates go to the loop by `to_loop.py`; urgent are a first token and an end.
 """
 
 import asyncio
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from queue import Empty, SimpleQueue
-from typing import Final, Protocol, TypeVar
+from typing import Final
 
 from inference.engine import Chunk, Engine, Failed, Interruptible, Update
 from inference.journal import JournalWriter
@@ -21,9 +18,8 @@ from inference.runner.admission import AdmissionQueue
 from inference.runner.commands import Admit, Cancel, Command, HandBack, Stop
 from inference.runner.held import Held
 from inference.runner.inside import Inside
+from inference.runner.to_loop import EngineEvents, ToLoop
 from scheduler.errors import DeadlinePassed
-
-T = TypeVar("T")
 
 SECOND_INTERRUPT_S: Final = 0.05
 """After this a cancelled request is interrupted once more: the first time may have come just before its run began."""
@@ -31,23 +27,6 @@ SECOND_INTERRUPT_S: Final = 0.05
 
 class EngineStuck(Exception):
     """A task that was to be stopped did not leave the engine in time: nothing but the end of the process stops it."""
-
-
-class EngineEvents(Protocol):
-    """What the engine thread tells; called on the event loop."""
-
-    def updated(self, updates: Sequence[Update]) -> None:
-        """Take what the engine brought, in order."""
-        ...
-
-    def returned(self, keys: Sequence[str]) -> None:
-        """Take back tasks that the engine never saw."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class _Returned:
-    keys: list[str]
 
 
 class EngineThread:
@@ -72,21 +51,16 @@ class EngineThread:
         """
         self._open_engine = open_engine
         self._queue = queue
-        self._events = events
-        self._flush_s = flush_s
         self._stepped = stepped
         self._loop = asyncio.get_running_loop()
         self._inbox: SimpleQueue[Command] = SimpleQueue()
-        self._outbox: deque[Update | _Returned] = deque()
-        """Appended to by the thread, emptied by the loop: both ends of a deque are atomic."""
-        self._wake_pending = False
+        self._to_loop = ToLoop(events, flush_s, self.stop)
         self._hard_kill_after_s = hard_kill_after_s
         self._cancels = 0
         self._obeyed = 0
         """Number of the latest cancel that the thread has carried out."""
         self._inside = Inside(journal)
         self._started: set[str] = set()
-        self._flushed_s = 0.0
         self._interruptible: Interruptible | None = None
         """The engine once it is open, when a run of it can be stopped."""
         self._ended: asyncio.Future[None] = self._loop.create_future()
@@ -137,19 +111,19 @@ class EngineThread:
             engine = self._open_engine()
         # Whatever it is, it belongs to whoever awaits it on the loop.
         except BaseException as error:
-            self._tell(self.opened, error)
-            self._tell(self._ended, None)
+            self._to_loop.settle(self.opened, error)
+            self._to_loop.settle(self._ended, None)
             return
         self._interruptible = engine if isinstance(engine, Interruptible) else None
         self._inside.watch(engine)
-        self._tell(self.opened, engine)
+        self._to_loop.settle(self.opened, engine)
         try:
             self._serve(engine)
             engine.close()
         except BaseException as error:
-            self._tell(self._ended, error)
+            self._to_loop.settle(self._ended, error)
         else:
-            self._tell(self._ended, None)
+            self._to_loop.settle(self._ended, None)
 
     def _serve(self, engine: Engine) -> None:
         while self._obey(engine):
@@ -183,8 +157,7 @@ class EngineThread:
                                 self._inside.leave(key)
                         self._obeyed = order
                     case HandBack():
-                        self._outbox.append(_Returned([task.key for task in self._queue.clear()]))
-                        self._wake()
+                        self._to_loop.give_back([task.key for task in self._queue.clear()])
                     case Stop():
                         return False
                 command = self._inbox.get_nowait()
@@ -213,7 +186,6 @@ class EngineThread:
             self._send(refused)
 
     def _send(self, updates: Sequence[Update]) -> None:
-        """Queue updates for the loop, and wake it unless they are ordinary text inside the flush window."""
         urgent = False
         started, inside = self._started, self._inside
         for update in updates:
@@ -224,35 +196,11 @@ class EngineThread:
             elif update.key not in started:
                 started.add(update.key)
                 urgent = True
-        self._outbox.extend(updates)
-        if urgent or (self._outbox and time.monotonic() - self._flushed_s >= self._flush_s):
-            self._wake()
-
-    def _wake(self) -> None:
-        if self._wake_pending:
-            return
-        self._wake_pending = True
-        self._flushed_s = time.monotonic()
-        self.on_loop(self._drain)
-
-    def _tell(self, future: "asyncio.Future[T]", outcome: T | BaseException) -> None:
-        def settle() -> None:
-            if future.done():
-                return
-            if isinstance(outcome, BaseException):
-                future.set_exception(outcome)
-            else:
-                future.set_result(outcome)
-
-        self.on_loop(settle)
+        self._to_loop.send(updates, urgent=urgent)
 
     def on_loop(self, callback: Callable[[], None]) -> None:
         """Call a function on the event loop; for the thread."""
-        try:
-            self._loop.call_soon_threadsafe(callback)
-        except RuntimeError:
-            # The loop is closed: nobody listens any more.
-            self._inbox.put(Stop())
+        self._to_loop.call(callback)
 
     # On the loop.
 
@@ -271,17 +219,3 @@ class EngineThread:
             self._ended.set_exception(
                 EngineStuck(f"cancelled {self._hard_kill_after_s:g} s ago, still running")
             )
-
-    def _drain(self) -> None:
-        # Cleared before reading: what is appended from now on asks for another wake-up.
-        self._wake_pending = False
-        outbox = self._outbox
-        updates: list[Update] = []
-        while outbox:
-            item = outbox.popleft()
-            if isinstance(item, _Returned):
-                self._events().returned(item.keys)
-            else:
-                updates.append(item)
-        if updates:
-            self._events().updated(updates)

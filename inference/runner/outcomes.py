@@ -17,7 +17,7 @@ from inference.engine import Chunk, Done, Failed, GenerateOutput
 from inference.runner import results
 from inference.runner.held import Held
 from inference.runner.results import PendingText
-from scheduler.errors import RecordsUnavailable
+from scheduler.errors import ModelFailed, RecordsUnavailable
 from scheduler.ports.clock import Clock
 from scheduler.ports.records import Ending, OutcomeStore, Written
 
@@ -25,6 +25,12 @@ FIRST_PAUSE_S: Final = 0.05
 LONGEST_PAUSE_S: Final = 2.0
 LARGEST_WRITE: Final = 512
 """Endings in one write: a bound on how long the record store is busy with it."""
+LARGEST_WRITE_BYTES: Final = 16 << 20
+"""Bytes of results from which on a write is closed: one that the store cannot take in time would be repeated for
+ever.
+"""
+LARGEST_RESULT_BYTES: Final = 63 << 20
+"""Most bytes of a serialised result: a client could not read more in one message, and the store refuses far more."""
 
 _log = logging.getLogger(__name__)
 
@@ -97,14 +103,14 @@ class OutcomeWriter:
         """Take the output with which a task ended."""
         output = done.output
         pending = self._pending.pop(held, None) if self._pending else None
-        self._end(
-            Outcome(
-                held,
-                results.success(held, done, pending, now_s),
-                now_s,
-                output if isinstance(output, GenerateOutput) else None,
-            )
-        )
+        streamed = held.streamed
+        ending = results.success(held, done, pending, now_s)
+        if (size := len(ending.result)) > LARGEST_RESULT_BYTES:
+            error = ModelFailed(f"the output has {size} bytes; {LARGEST_RESULT_BYTES} is the limit")
+            held.streamed = streamed
+            self.failed(held, Failed(held.key, error), now_s)
+            return
+        self._end(Outcome(held, ending, now_s, output if isinstance(output, GenerateOutput) else None))
 
     def failed(self, held: Held, failed: Failed, now_s: float) -> None:
         """Take the error with which a task ended."""
@@ -143,7 +149,8 @@ class OutcomeWriter:
             )
 
     async def _finish(self) -> None:
-        outcomes, self._outcomes = self._outcomes[:LARGEST_WRITE], self._outcomes[LARGEST_WRITE:]
+        count = _fitting(self._outcomes[:LARGEST_WRITE])
+        outcomes, self._outcomes = self._outcomes[:count], self._outcomes[count:]
         if self._outcomes:
             self._ready.set()
         endings = [outcome.ending for outcome in outcomes]
@@ -168,3 +175,13 @@ class OutcomeWriter:
                 if pause_s > FIRST_PAUSE_S:
                     _log.info("records answer again, outcomes are written")
                 return answer
+
+
+def _fitting(outcomes: Sequence[Outcome]) -> int:
+    """Count the first ones that fit in one write: at least one."""
+    size = 0
+    for count, outcome in enumerate(outcomes, start=1):
+        size += len(outcome.ending.result)
+        if size >= LARGEST_WRITE_BYTES:
+            return count
+    return len(outcomes)

@@ -13,6 +13,11 @@ class OnParentFailure(IntEnum):
     RUN = 2
     CANCEL = 3
 
+    @classmethod
+    def of(cls, number: int) -> "OnParentFailure":
+        """Return the choice with this number. None, 0, means FAIL, and so does one that this version does not know."""
+        return cls(number) if number in cls._value2member_map_ else cls.FAIL
+
 
 def verdict(choice: OnParentFailure, parent: TaskState) -> ChildVerdict:
     """Return what becomes of a child whose parent reached this terminal state.

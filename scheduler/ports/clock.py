@@ -3,6 +3,14 @@
 from typing import Protocol
 
 
+class StoreTime(Protocol):
+    """The record store's clock: leases, timers and deadlines go by it, and whatever must agree with them."""
+
+    async def now_ms(self) -> int:
+        """Return milliseconds since the Unix epoch. Raises RecordsUnavailable when the store does not answer."""
+        ...
+
+
 class Clock(Protocol):
     """A source of time. The domain calls nothing else for it."""
 

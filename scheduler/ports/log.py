@@ -37,7 +37,9 @@ class LogPublisher(Protocol):
         ...
 
     async def set_aside(self, lane: Lane, payload: bytes, fault: str) -> None:
-        """Keep a payload that cannot be read, with the reason, on the pool's `unreadable.<pool>` topic."""
+        """Keep a payload that cannot be read, with the reason, on the pool's `unreadable.<pool>` topic. Raises as
+        `publish` does.
+        """
         ...
 
     async def park(self, pool: str, payload: bytes) -> None:

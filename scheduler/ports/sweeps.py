@@ -5,9 +5,20 @@ healthy tasks. Every method is an idempotent step per partition; guarantees as i
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from scheduler.ports.records import PublishTicket, Republication
+
+LARGEST_READ_BYTES: Final = 1 << 20
+"""Envelopes of one partition in one answer of `unpublished`, in bytes, unless its first ticket names more: after an
+outage of the log there may be more of them than the store can answer with in time.
+"""
+
+MOST_SPARED: Final = 32
+"""Attempts of a task that are not charged from which on it is charged for a death that it is suspected of: more than
+twice of what dividing the largest crowd takes. Without an end to it, one that ends its runner outside of the engine,
+where nobody is ever alone, would do so for ever.
+"""
 
 
 class Due(NamedTuple):
@@ -66,13 +77,15 @@ class SweepStore(Protocol):
         self, partitions: Sequence[int], older_than_ms: int, limit: int
     ) -> list[tuple[PublishTicket, list[Republication]]]:
         """Return tickets at least that old, at most `limit` in each partition, with those of their tasks that
-        are still QUEUED under that number; number 0 stands for those that wait and must be parked.
+        are still QUEUED under that number; number 0 stands for those that wait and must be parked. There are fewer
+        when the envelopes come to LARGEST_READ_BYTES.
         """
         ...
 
     async def runner_died(self, deaths: Sequence[Death], reason: str, error: bytes) -> int:
         """End the attempts that a dead runner held, if they are still the present ones: QUEUED again under a new
-        publication and in their isolation, or FAILED with `error` and a dead letter when a charged one was the last.
+        publication and in their isolation, or FAILED with `error` and a dead letter when a charged one was the last. A
+        suspect, one with an isolation, is charged in any case once MOST_SPARED attempts were not.
         The tickets are due at once, so the next sweep publishes. Returns how many attempts it ended.
         """
         ...

@@ -153,7 +153,7 @@ def _blocked(record: Record | None) -> tuple[str, Blocked] | None:
 
 
 def _release(parting: Parting, child: Envelope) -> Release:
-    choice = OnParentFailure(child.on_parent_failure or OnParentFailure.FAIL)
+    choice = OnParentFailure.of(child.on_parent_failure)
     return release_of(parting.child, parting.parent, parting.state, choice, takes_outputs=child.takes_outputs)
 
 

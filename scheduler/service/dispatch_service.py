@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import grpc
@@ -21,6 +22,10 @@ from scheduler.service.runners import Roster, RunnerStream
 from scheduler.service.settlement import Settlement
 
 log = logging.getLogger(__name__)
+
+
+HELLO_S = 10.0
+"""How long a runner may take to say hello, in seconds."""
 
 
 class DispatchServicer(DispatchServiceServicer):
@@ -55,7 +60,10 @@ class DispatchServicer(DispatchServiceServicer):
         """Hold one runner's stream until it ends; what it still held then is looked at again later."""
         if self.closing.is_set():
             raise ShuttingDown("this scheduler is shutting down")
-        first = await anext(request_iterator, None)
+        first = None
+        with suppress(TimeoutError):
+            async with asyncio.timeout(HELLO_S):
+                first = await anext(request_iterator, None)
         if first is None or not first.HasField("hello"):
             raise InvalidInput.of("hello", "the first message must say hello")
         stream = RunnerStream.of(first.hello)
@@ -121,11 +129,17 @@ class DispatchServicer(DispatchServiceServicer):
             await self._give_back(returned)
 
     async def _give_back(self, returned: Sequence[tuple[Waiting, Hold]]) -> None:
+        done = False
         try:
             await self._republisher.give_back([hold for _, hold in returned])
+            done = True
         except ServerUnavailable as error:
-            # Their leases run out, or the sweeper publishes them; the old messages are found stale then.
             log.warning("handing back was interrupted: %s", error, extra={"tasks": len(returned)})
-            self._resting.rest([task for task, _ in returned])
-            return
-        self._settlement.settle(task for task, _ in returned)
+        finally:
+            tasks = [task for task, _ in returned]
+            if done:
+                self._settlement.settle(tasks)
+            else:
+                # Also when the stream broke: their leases run out, or the sweeper publishes them, and the old messages
+                # are found stale then.
+                self._resting.rest(tasks)

@@ -20,6 +20,7 @@ from scheduler.service.republisher import Republisher
 from scheduler.service.resting import Resting
 from scheduler.service.runners import Roster, RunnerStream, Running
 from scheduler.service.settlement import Settlement
+from scheduler.service.traced_lease import traced_lease
 from scheduler.states import Level
 
 log = logging.getLogger(__name__)
@@ -153,7 +154,7 @@ class Dispatcher:
             if task.isolation:
                 assignment.isolation = task.isolation
             if traced and task.envelope.traceparent:
-                assignment.traceparent = self._trace(stream, task, reply.attempt, leasing_ns, leased_ns)
+                assignment.traceparent = traced_lease(task, reply.attempt, stream.id, leasing_ns, leased_ns)
             waits_s.setdefault(task.lane.level, []).append(max(0, reply.time_ms - task.create_time_ms) / 1000)
         stream.send(message)
         self._metrics.batch(names.HOP_LEASE, len(granted))
@@ -169,37 +170,3 @@ class Dispatcher:
             self._resting.rest([task for task, _ in granted])
             return
         self._settlement.settle(task for task, _ in granted)
-
-    def _trace(
-        self, stream: RunnerStream, task: Waiting, attempt: int, leasing_ns: int, leased_ns: int
-    ) -> str:
-        """Record what the scheduler did for one attempt: the wait here, and the lease inside it."""
-        topic = f"tasks.{task.lane.pool}.{task.lane.level.label}"
-        traceparent = tracing.emit(
-            names.messaging_span(names.OPERATION_PROCESS, topic),
-            kind=tracing.Kind.CONSUMER,
-            parent=task.envelope.traceparent,
-            links=(task.envelope.traceparent,),
-            start_ns=task.received_ns,
-            end_ns=leased_ns,
-            attributes={
-                names.MESSAGING_SYSTEM: names.MESSAGING_SYSTEM_PULSAR,
-                names.MESSAGING_OPERATION_NAME: names.OPERATION_PROCESS,
-                names.MESSAGING_OPERATION_TYPE: names.OPERATION_PROCESS,
-                names.MESSAGING_DESTINATION_NAME: topic,
-                names.MESSAGING_DESTINATION_PARTITION_ID: str(task.lane.index),
-                names.TASK_ID: task.id,
-                names.TASK_ATTEMPT: attempt,
-                names.TASK_PUBLICATION: task.publication,
-                names.RUNNER_ID: stream.id,
-            },
-        )
-        tracing.emit(
-            names.records_span("lease"),
-            kind=tracing.Kind.CLIENT,
-            parent=traceparent,
-            start_ns=leasing_ns,
-            end_ns=leased_ns,
-            attributes={names.DB_SYSTEM_NAME: names.DB_SYSTEM_REDIS, names.DB_STORED_PROCEDURE_NAME: "lease"},
-        )
-        return traceparent

@@ -8,19 +8,19 @@ import logging
 from collections.abc import Sequence
 from hashlib import sha256
 
-from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import DecodeError
 
 from forebay.tasks.v1.envelope_pb2 import Envelope
 from forebay.tasks.v1.schedule_service_pb2 import Schedule
 from scheduler.errors import ForebayError, ServerUnavailable
 from scheduler.ids import new_ids, partition_for
-from scheduler.policies.recurrence import Missed, Recurrence, Turn, turn
-from scheduler.ports.clock import Clock
+from scheduler.policies.recurrence import Missed, Turn, turn
+from scheduler.ports.clock import StoreTime
 from scheduler.ports.records import AdmissionStore, Admitted, NewTask, Republication
 from scheduler.ports.schedules import ScheduleStore, StoredSchedule
 from scheduler.service.outgoing import Outgoing
 from scheduler.states import Level
+from services.due_times import recurrence_of
 
 log = logging.getLogger(__name__)
 
@@ -32,26 +32,26 @@ class Firing:
     """Fires schedules. Nothing waits for the log: a task that is recorded is published by its ticket."""
 
     def __init__(
-        self, schedules: ScheduleStore, admissions: AdmissionStore, outgoing: Outgoing, clock: Clock
+        self, schedules: ScheduleStore, admissions: AdmissionStore, outgoing: Outgoing, time: StoreTime
     ) -> None:
         self._schedules = schedules
         self._admissions = admissions
         self._outgoing = outgoing
-        self._clock = clock
+        self._time = time
 
     async def fire(self, partitions: Sequence[int]) -> int:
         """Give each due schedule one turn; returns how many were due. Raises RecordsUnavailable."""
         due = await self._schedules.due(partitions, LIMIT)
-        for schedule in due:
-            await self._turn(schedule)
+        if due:
+            now_ms = await self._time.now_ms()
+            for schedule in due:
+                await self._turn(schedule, now_ms)
         return len(due)
 
-    async def _turn(self, schedule: StoredSchedule) -> None:
+    async def _turn(self, schedule: StoredSchedule, now_ms: int) -> None:
         try:
             definition = Schedule.FromString(schedule.definition)
             missed = Missed(definition.missed or Missed.SKIP)
-            # The store says that it is due; the clock of this machine may be behind.
-            now_ms = max(self._clock.now_ms(), schedule.due_ms)
             step = turn(recurrence_of(definition, schedule.create_time_ms), missed, schedule.due_ms, now_ms)
         except (ValueError, DecodeError) as error:
             # Such as a time zone that this machine does not know: without times it can only rest.
@@ -61,7 +61,7 @@ class Firing:
             return
         after = schedule._replace(due_ms=step.next_ms, missed=schedule.missed + step.missed)
         if step.fire_ms:
-            after = await self._make(after, definition, step)
+            after = await self._make(after, definition, step, now_ms)
         if step.missed:
             log.warning(
                 "due times were missed", extra={"schedule": schedule.name, "missed_times": step.missed}
@@ -69,10 +69,12 @@ class Firing:
         if not await self._schedules.change(schedule, after):
             log.debug("a schedule was moved by another", extra={"schedule": schedule.name})
 
-    async def _make(self, schedule: StoredSchedule, definition: Schedule, step: Turn) -> StoredSchedule:
+    async def _make(
+        self, schedule: StoredSchedule, definition: Schedule, step: Turn, now_ms: int
+    ) -> StoredSchedule:
         """Create the task of one due time; returns the schedule with what became of it."""
         try:
-            task = task_of(schedule, definition, step.fire_ms, self._clock.now_ms())
+            task = task_of(schedule, definition, step.fire_ms, now_ms)
             [admission], tickets = await self._admissions.create([task])
         except ServerUnavailable:
             raise
@@ -90,13 +92,6 @@ class Firing:
         return schedule._replace(last_ms=step.fire_ms, last_task=admission.task_id, last_fault="")
 
 
-def recurrence_of(definition: Schedule, create_time_ms: int) -> Recurrence:
-    """Return the due times of a schedule. Raises ValueError as Recurrence does."""
-    if definition.WhichOneof("timing") == "cron":
-        return Recurrence(cron=definition.cron, zone=definition.time_zone or "UTC", start_ms=create_time_ms)
-    return Recurrence(interval_ms=_ms(definition.interval), start_ms=create_time_ms)
-
-
 def task_of(schedule: StoredSchedule, definition: Schedule, due_ms: int, now_ms: int) -> NewTask:
     """Return the task of one due time. Raises DecodeError or ValueError for a broken schedule."""
     key = f"schedule/{schedule.name}/{due_ms}"
@@ -108,7 +103,7 @@ def task_of(schedule: StoredSchedule, definition: Schedule, due_ms: int, now_ms:
     envelope.schedule = schedule.name
     envelope.fingerprint = envelope.fingerprint or sha256(envelope.spec).hexdigest()
     if definition.HasField("run_within"):
-        envelope.deadline_ms = due_ms + _ms(definition.run_within)
+        envelope.deadline_ms = due_ms + definition.run_within.ToMilliseconds()
     return NewTask(
         envelope.id,
         schedule.tenant,
@@ -120,7 +115,3 @@ def task_of(schedule: StoredSchedule, definition: Schedule, due_ms: int, now_ms:
         key,
         envelope.fingerprint,
     )
-
-
-def _ms(duration: Duration) -> int:
-    return duration.seconds * 1000 + duration.nanos // 1_000_000

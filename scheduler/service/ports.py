@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from scheduler.ports.clock import Clock
+from scheduler.ports.clock import Clock, StoreTime
 from scheduler.ports.dead_letters import DeadLetterStore
 from scheduler.ports.events import EventFeed
 from scheduler.ports.follow_ups import FollowUpStore
@@ -33,4 +33,5 @@ class Ports:
     walk: WalkStore
     events: EventFeed
     membership: Membership
+    time: StoreTime
     clock: Clock

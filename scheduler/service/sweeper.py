@@ -22,6 +22,10 @@ log = logging.getLogger(__name__)
 
 LIMIT = 100
 """Most leases, timers, deadlines or tickets of one partition that one step takes on; the next one follows at once."""
+RENEWAL_S = 2.5
+"""After the record store was away no lease is ended for so long, in seconds: those who hold them could not renew them,
+and do it, or write how their attempts ended, within that time.
+"""
 LEAST_S = 0.005
 """Shortest time between two sweeps, in seconds, unless there is more to do than one could take on."""
 
@@ -56,6 +60,7 @@ class Sweeper:
         self._interval_s = interval_s
         self._republish_after_ms = republish_after_ms
         self._lost_error = lost_error
+        self._spared_until_s = 0.0
 
     async def run(self) -> None:
         """Sweep for ever; a server that does not answer is met again at the next sweep."""
@@ -70,10 +75,14 @@ class Sweeper:
     async def _sweep(self) -> float:
         """Sweep once; returns the seconds until the next sweep."""
         began_s = self._clock.monotonic()
-        partitions = await self._duties.keep()
-        if not partitions:
-            return self._interval_s
-        due = await self._store.due(partitions, self._republish_after_ms)
+        try:
+            partitions = await self._duties.keep()
+            if not partitions:
+                return self._interval_s
+            due = await self._store.due(partitions, self._republish_after_ms)
+        except ServerUnavailable:
+            self._spared_until_s = self._clock.monotonic() + RENEWAL_S
+            raise
         if due.follow_ups:
             self._follow_ups.wake(due.follow_ups)
         more = [
@@ -95,7 +104,7 @@ class Sweeper:
         return min(self._interval_s, max(due.next_in_ms / 1000, LEAST_S, 4 * took_s))
 
     async def _expire_leases(self, partitions: Sequence[int]) -> bool:
-        if not partitions:
+        if not partitions or self._clock.monotonic() < self._spared_until_s:
             return False
         requeued, failed, tickets = await self._store.expire_leases(partitions, LIMIT, self._lost_error)
         if not (requeued or failed):

@@ -42,7 +42,7 @@ class Upkeep:
             self.outgoing,
             children,
             self._follow_ups,
-            Firing(ports.schedules, ports.admissions, self.outgoing, clock),
+            Firing(ports.schedules, ports.admissions, self.outgoing, ports.time),
             clock,
             lost,
             interval_s=settings.sweep_s,

@@ -21,6 +21,7 @@ from scheduler.adapters.redis import (
     RedisPauses,
     RedisQueries,
     RedisSchedules,
+    RedisStoreTime,
     connect,
 )
 from scheduler.errors import LogUnavailable
@@ -97,6 +98,7 @@ async def build(
             events=RedisEvents(store),
             membership=RedisMembership(store),
             log=log,
+            time=RedisStoreTime(store),
             clock=SystemClock(),
         )
         gateway = await stack.enter_async_context(serve(settings, queues, ports, new_registry()))

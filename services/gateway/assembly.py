@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from observability.metrics import GatewayMetrics
-from scheduler.ports.clock import Clock
+from scheduler.ports.clock import Clock, StoreTime
 from scheduler.ports.dead_letters import DeadLetterStore
 from scheduler.ports.events import EventFeed
 from scheduler.ports.follow_ups import FollowUpStore
@@ -58,6 +58,7 @@ class Ports:
     events: EventFeed
     membership: Membership
     log: LogPublisher
+    time: StoreTime
     clock: Clock
 
 
@@ -79,7 +80,7 @@ def grpc_services(
     fingerprints = Fingerprints(settings.secret.encode())
     caller_of = single_tenant(settings.tenant)
     lanes = LaneChooser(queues.lanes, ports.clock)
-    republish = Republish(parts.publisher, lanes)
+    republish = Republish(parts.publisher, lanes, parts.marker.arrived)
     submit = _submit(queues, ports, parts, fingerprints, lanes, republish)
     accept = AcceptOnce(submit, ports.queries)
     letters = DeadLetters(ports.dead_letters, ports.queries, PageTokens(fingerprints, "dead letters"))
@@ -90,14 +91,14 @@ def grpc_services(
         watch=Watch(parts.hub),
         stream_output=StreamOutput(parts.hub, ports.queries),
         cancel=CancelTasks(ports.queries, parts.metrics.finished, ports.clock),
-        update=UpdateTasks(ports.queries, republish, parts.marker.arrived),
+        update=UpdateTasks(ports.queries, republish),
         dead_letters=letters,
         replay=ReplayTasks(letters, accept, queues.pools, ports.clock),
     )
     schedules = Schedules(
-        ports.schedules, PageTokens(fingerprints, "schedules"), fingerprints, ports.clock, queues.pools
+        ports.schedules, PageTokens(fingerprints, "schedules"), fingerprints, ports.time, queues.pools
     )
-    run_schedule = RunSchedule(schedules, accept, ports.clock)
+    run_schedule = RunSchedule(schedules, accept, ports.time)
     return [
         task_service(TaskServicer(tasks, caller_of)),
         schedule_service(ScheduleServicer(schedules, run_schedule, caller_of)),
@@ -115,7 +116,7 @@ def _submit(
     republish: Republish,
 ) -> Submit:
     drafter = Drafter(queues.pools, fingerprints)
-    linking = Linking(ports.follow_ups, republish, parts.marker.arrived)
+    linking = Linking(ports.follow_ups, republish)
     return Submit(
         Recorder(ports.admissions, ports.queries, drafter),
         parts.publisher,

@@ -15,7 +15,7 @@ from scheduler.states import Level
 from services.gateway import convert
 from services.gateway.filtering import Filter
 from services.gateway.listing import newest_first
-from services.gateway.request_validation import MAX_IDS, check_filter, check_target
+from services.gateway.request_validation import MAX_IDS, check_matching, check_target
 from services.status import to_status
 
 _BATCH: Final = 500
@@ -73,7 +73,7 @@ class CancelTasks:
         """Cancel what matches, and tell about each second how far it is. Ending it leaves cancelled what is. Raises
         InvalidInput and RecordsUnavailable.
         """
-        check_filter(request.filter)
+        check_matching(request)
         progress = task_service_pb2.CancelMatchingTasksResponse()
         told = self._clock.monotonic()
         async for step in self._steps(tenant, Filter(request.filter)):

@@ -154,9 +154,17 @@ def task_of(record: Record, *, include_input: bool, include_result: bool) -> tas
     """Return a whole task as GetTask and ListTasks answer it."""
     task = update_of(record, include_result=include_result)
     task.uncharged_attempts = record.uncharged
+    if record.error and not record.state.terminal:
+        task.last_error.ParseFromString(record.error)
     envelope = envelope_pb2.Envelope.FromString(record.envelope)
     task.replay_of, task.schedule = envelope.replay_of, envelope.schedule
     task.spec.CopyFrom(_spec_in(envelope))
+    if envelope.deadline_ms and not task.spec.HasField("deadline"):
+        # A schedule's run_within is in the envelope alone.
+        stamp(task.spec.deadline, envelope.deadline_ms)
+    for dependency, parent in zip(task.spec.depends_on, envelope.parents, strict=False):
+        # A place in the call that submitted it tells nobody anything now.
+        dependency.id = parent
     if not include_input:
         task.spec.ClearField("input")
     for entry in record.history:

@@ -3,13 +3,12 @@
 Whatever this does not come to is done by the sweeper, which finds the tickets of the children.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from forebay.tasks.v1 import envelope_pb2
 from scheduler.policies.parents import OnParentFailure
 from scheduler.ports.follow_ups import FollowUpStore, Release, Released
-from scheduler.ports.records import PublishTicket
 from services.gateway.republishing import Republish
 from services.parting import release_of
 
@@ -29,23 +28,16 @@ class Child(NamedTuple):
 
 def child_of(envelope: envelope_pb2.Envelope) -> Child:
     """Return what linking needs of a task with parents."""
-    choice = OnParentFailure(envelope.on_parent_failure or OnParentFailure.FAIL)
+    choice = OnParentFailure.of(envelope.on_parent_failure)
     return Child(envelope.id, tuple(envelope.parents), choice, envelope.takes_outputs)
 
 
 class Linking:
     """Links tasks with their parents."""
 
-    def __init__(
-        self,
-        store: FollowUpStore,
-        republish: Republish,
-        arrived: Callable[[Sequence[PublishTicket]], None],
-    ) -> None:
-        """`arrived` takes the tickets of publications that the log has acknowledged."""
+    def __init__(self, store: FollowUpStore, republish: Republish) -> None:
         self._store = store
         self._republish = republish
-        self._arrived = arrived
 
     async def __call__(self, tenant: str, children: Sequence[Child]) -> bool:
         """Link and release. Returns whether all is done; False leaves the rest to the sweeper, which needs the
@@ -69,8 +61,6 @@ class Linking:
 
     async def _let_go(self, releases: Sequence[Release]) -> bool:
         outcomes, republications, tickets = await self._store.release(releases)
-        failed = await self._republish(republications)
-        if not failed:
-            self._arrived(tickets)
+        await self._republish(republications, tickets)
         # Outputs of parents are put in by the scheduler, which finds the task by its ticket.
         return Released.READY not in outcomes

@@ -8,7 +8,7 @@ from scheduler.ports.pauses import Pause, StandingPause
 from scheduler.states import Level
 from services.gateway import convert
 from services.gateway.input_validation import Faults
-from services.gateway.request_validation import is_pool, refuse
+from services.gateway.request_validation import MODEL_RULE, POOL_RULE, is_pool, refuse
 from services.gateway.validation import MAX_LABEL_KEY, MAX_LABEL_VALUE, is_model
 
 _MAX_REASON: Final = 255
@@ -19,11 +19,11 @@ def pause_of(selector: queue_service_pb2.PauseSelector) -> Pause:
     """Return the pause that a selector means. Raises InvalidInput for one that breaks a rule, or has no condition."""
     faults: Faults = []
     if selector.pool and not is_pool(selector.pool):
-        faults.append(("selector.pool", "must be at most 63 lower-case letters, digits or '-'"))
+        faults.append(("selector.pool", POOL_RULE))
     if selector.priority and selector.priority not in _LEVELS:
         faults.append(("selector.priority", f"{selector.priority} is not a priority"))
     if selector.model and not is_model(selector.model):
-        faults.append(("selector.model", "must be at most 128 letters, digits, '.', '_' or '-'"))
+        faults.append(("selector.model", MODEL_RULE))
     if len(selector.label_key) > MAX_LABEL_KEY:
         faults.append(("selector.label_key", f"must be at most {MAX_LABEL_KEY} characters long"))
     if len(selector.label_value) > MAX_LABEL_VALUE:

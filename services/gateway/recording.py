@@ -122,5 +122,5 @@ def _note_conflict(draft: Draft, recorded: Recorded, position: int, task_id: str
 
 def _child(draft: Draft, position: int, parents: Sequence[str], task_id: str) -> Child:
     spec = draft.specs[position]
-    choice = OnParentFailure(spec.on_parent_failure or OnParentFailure.FAIL)
+    choice = OnParentFailure.of(spec.on_parent_failure)
     return Child(task_id, tuple(parents), choice, bool(spec.inputs_from))

@@ -1,10 +1,10 @@
 """Puts tasks on the log again that the gateway found or made in need of it: after updates, releases and repetitions."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from forebay.tasks.v1 import envelope_pb2
 from scheduler.errors import LogUnavailable
-from scheduler.ports.records import Republication
+from scheduler.ports.records import PublishTicket, Republication
 from scheduler.states import Level
 from services.gateway import convert
 from services.gateway.lanes import LaneChooser
@@ -14,14 +14,24 @@ from services.gateway.publisher import BundlePublisher, Destination, Parcel, Par
 class Republish:
     """Sends tasks to the lanes of their levels, and those with publication 0 to where tasks are parked."""
 
-    def __init__(self, publisher: BundlePublisher, lanes: LaneChooser) -> None:
+    def __init__(
+        self,
+        publisher: BundlePublisher,
+        lanes: LaneChooser,
+        arrived: Callable[[Sequence[PublishTicket]], None],
+    ) -> None:
+        """`arrived` takes the tickets of publications that the log has acknowledged."""
         self._publisher = publisher
         self._lanes = lanes
+        self._arrived = arrived
 
-    async def __call__(self, republications: Sequence[Republication]) -> dict[str, LogUnavailable]:
+    async def __call__(
+        self, republications: Sequence[Republication], tickets: Sequence[PublishTicket] = ()
+    ) -> dict[str, LogUnavailable]:
         """Return, when the log has answered, the ids of those that it did not acknowledge, with the reason.
 
-        Cancelling it does not stop what was handed over.
+        The tickets cover these tasks; unless all are acknowledged, they are left to the sweeper. Cancelling it does not
+        stop what was handed over.
         """
         groups: dict[tuple[str, int, str, bool], list[Republication]] = {}
         for item in republications:
@@ -44,4 +54,6 @@ class Republish:
                 if error is not None:
                     failed.update((item.id, error) for item in items[start:end])
                 start = end
+        if not failed:
+            self._arrived(tickets)
         return failed

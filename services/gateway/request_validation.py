@@ -17,6 +17,8 @@ MAX_IDS: Final = 10_000
 MAX_PAGE: Final = 1000
 DEFAULT_PAGE: Final = 50
 MAX_PAGE_TOKEN: Final = 512
+POOL_RULE: Final = "must be at most 63 lower-case letters, digits or '-'"
+MODEL_RULE: Final = "must be at most 128 letters, digits, '.', '_' or '-'"
 
 _POOL: Final = re.compile(r"[a-z0-9-]{1,63}")
 _STATES: Final = frozenset(task_pb2.TaskState.values())
@@ -109,10 +111,12 @@ def check_target(request: Targeted) -> None:
         refuse(faults)
 
 
-def check_filter(wanted: task_service_pb2.TaskFilter) -> None:
-    """Check the filter of a CancelMatchingTasksRequest."""
+def check_matching(request: task_service_pb2.CancelMatchingTasksRequest) -> None:
+    """Check a CancelMatchingTasksRequest. A filter that was forgotten must not mean every task."""
+    if not request.HasField("filter"):
+        raise InvalidInput.of("filter", "is required; an empty one matches every task")
     faults: Faults = []
-    _check_filter(wanted, faults)
+    _check_filter(request.filter, faults)
     refuse(faults)
 
 
@@ -137,7 +141,7 @@ def check_update(request: task_service_pb2.UpdateTasksRequest) -> None:
 def check_pool(pool: str) -> None:
     """Raise InvalidInput unless this is empty or can be the name of a pool."""
     if pool and not is_pool(pool):
-        raise InvalidInput.of("pool", "must be at most 63 lower-case letters, digits or '-'")
+        raise InvalidInput.of("pool", POOL_RULE)
 
 
 def is_pool(pool: str) -> bool:
@@ -148,7 +152,7 @@ def is_pool(pool: str) -> bool:
 def check_model(model: str) -> None:
     """Raise InvalidInput unless this is empty or can be the name of a model."""
     if model and not is_model(model):
-        raise InvalidInput.of("model", "must be at most 128 letters, digits, '.', '_' or '-'")
+        raise InvalidInput.of("model", MODEL_RULE)
 
 
 def _check_filter(wanted: task_service_pb2.TaskFilter, faults: Faults) -> None:
@@ -163,9 +167,9 @@ def _check_filter(wanted: task_service_pb2.TaskFilter, faults: Faults) -> None:
         if priority not in _PRIORITIES
     ]
     if wanted.model and not is_model(wanted.model):
-        faults.append(("filter.model", "must be at most 128 letters, digits, '.', '_' or '-'"))
+        faults.append(("filter.model", MODEL_RULE))
     if wanted.pool and not is_pool(wanted.pool):
-        faults.append(("filter.pool", "must be at most 63 lower-case letters, digits or '-'"))
+        faults.append(("filter.pool", POOL_RULE))
     check_labels(wanted.labels, "filter.labels", faults)
 
 

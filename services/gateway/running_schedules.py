@@ -2,7 +2,7 @@
 
 from forebay.tasks.v1 import schedule_service_pb2, task_pb2
 from scheduler.errors import ForebayError, InvalidInput
-from scheduler.ports.clock import Clock
+from scheduler.ports.clock import StoreTime
 from scheduler.ports.records import Admission
 from services.gateway import convert
 from services.gateway.accepting import AcceptOnce, Order
@@ -13,10 +13,10 @@ from services.gateway.schedules import Schedules, run_key
 class RunSchedule:
     """The use case."""
 
-    def __init__(self, schedules: Schedules, accept: AcceptOnce, clock: Clock) -> None:
+    def __init__(self, schedules: Schedules, accept: AcceptOnce, time: StoreTime) -> None:
         self._schedules = schedules
         self._accept = accept
-        self._clock = clock
+        self._time = time
 
     async def __call__(self, tenant: str, name: str, request_id: str) -> Admission:
         """Submit the task; the same request id makes no second one. Raises InvalidInput, ScheduleNotFound, Overloaded
@@ -31,7 +31,8 @@ class RunSchedule:
         if request_id:
             spec.idempotency_key = run_key(name, request_id)
         if definition.HasField("run_within"):
-            convert.stamp(spec.deadline, self._clock.now_ms() + definition.run_within.ToMilliseconds())
+            now_ms = await self._time.now_ms()
+            convert.stamp(spec.deadline, now_ms + definition.run_within.ToMilliseconds())
         [outcome] = await self._accept(tenant, [Order(spec, schedule=name)])
         if isinstance(outcome, ForebayError):
             raise outcome

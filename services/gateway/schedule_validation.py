@@ -6,7 +6,7 @@ from typing import Final
 
 from forebay.tasks.v1 import schedule_service_pb2
 from scheduler.errors import InvalidInput
-from scheduler.policies.recurrence import Recurrence
+from services.due_times import recurrence_of
 from services.gateway.input_validation import Faults
 from services.gateway.request_validation import refuse
 from services.gateway.validation import MAX_TASK_BYTES, spec_faults
@@ -16,6 +16,7 @@ MAX_REQUEST_ID: Final = 200
 _LEAST_INTERVAL_S: Final = 1
 _MOST_INTERVAL_S: Final = 366 * 86_400
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_NAME_RULE: Final = "must be 1 to 128 letters, digits, '.', '_' or '-'"
 _NOT_IN_SPEC: Final = ("not_before", "deadline", "idempotency_key", "depends_on", "inputs_from")
 _MISSED: Final = frozenset(schedule_service_pb2.MissedPolicy.values())
 
@@ -24,7 +25,7 @@ def check_schedule(schedule: schedule_service_pb2.Schedule, pools: Collection[st
     """Raise InvalidInput unless a schedule can be made as it is."""
     faults: Faults = []
     if not _NAME.fullmatch(schedule.name):
-        faults.append(("name", "must be 1 to 128 letters, digits, '.', '_' or '-'"))
+        faults.append(("name", _NAME_RULE))
     if not schedule.HasField("spec"):
         faults.append(("spec", "is required"))
     else:
@@ -40,15 +41,7 @@ def check_schedule(schedule: schedule_service_pb2.Schedule, pools: Collection[st
 def check_name(name: str) -> None:
     """Raise InvalidInput unless this can be the name of a schedule."""
     if not _NAME.fullmatch(name):
-        fault = "must be 1 to 128 letters, digits, '.', '_' or '-'"
-        raise InvalidInput.of("name", fault if name else f"is required and {fault}")
-
-
-def recurrence_of(schedule: schedule_service_pb2.Schedule, create_time_ms: int) -> Recurrence:
-    """Return the due times of a schedule that was checked. Raises ValueError as Recurrence does."""
-    if schedule.WhichOneof("timing") == "cron":
-        return Recurrence(cron=schedule.cron, zone=schedule.time_zone or "UTC", start_ms=create_time_ms)
-    return Recurrence(interval_ms=schedule.interval.ToMilliseconds(), start_ms=create_time_ms)
+        raise InvalidInput.of("name", _NAME_RULE if name else f"is required and {_NAME_RULE}")
 
 
 def _check_spec(schedule: schedule_service_pb2.Schedule, pools: Collection[str], faults: Faults) -> None:
@@ -67,6 +60,9 @@ def _check_timing(schedule: schedule_service_pb2.Schedule, now_ms: int, faults: 
     timing = schedule.WhichOneof("timing")
     if timing is None:
         faults.append(("timing", "one of cron and interval is required"))
+        return
+    if timing == "cron" and not schedule.cron:
+        faults.append(("cron", "must not be empty"))
         return
     if timing == "interval":
         before = len(faults)

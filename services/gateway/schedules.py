@@ -6,14 +6,15 @@ from typing import Final
 
 from forebay.tasks.v1 import schedule_service_pb2, task_service_pb2
 from scheduler.errors import RecordsUnavailable, ScheduleExists, ScheduleNotFound
-from scheduler.ports.clock import Clock
+from scheduler.ports.clock import StoreTime
 from scheduler.ports.schedules import ScheduleStore, StoredSchedule
+from services.due_times import recurrence_of
 from services.gateway import convert
 from services.gateway.fingerprint import Fingerprints
 from services.gateway.input_validation import Faults
 from services.gateway.page_token import PageTokens
 from services.gateway.request_validation import DEFAULT_PAGE, check_page, refuse
-from services.gateway.schedule_validation import check_name, check_schedule, recurrence_of
+from services.gateway.schedule_validation import check_name, check_schedule
 
 _TRIES: Final = 10
 """How often a schedule that moves is read again. It moves when it is due, which is once a second at most."""
@@ -37,13 +38,13 @@ class Schedules:
         store: ScheduleStore,
         tokens: PageTokens,
         fingerprints: Fingerprints,
-        clock: Clock,
+        time: StoreTime,
         pools: Collection[str],
     ) -> None:
         self._store = store
         self._tokens = tokens
         self._fingerprints = fingerprints
-        self._clock = clock
+        self._time = time
         self._pools = frozenset(pools)
 
     async def create(
@@ -52,7 +53,7 @@ class Schedules:
         """Keep a schedule; the same one again is returned as it is. Raises InvalidInput, ScheduleExists and
         RecordsUnavailable.
         """
-        now_ms = self._clock.now_ms()
+        now_ms = await self._time.now_ms()
         check_schedule(asked, self._pools, now_ms)
         definition = schedule_service_pb2.Schedule()
         definition.CopyFrom(asked)
@@ -106,14 +107,16 @@ class Schedules:
 
     async def resume(self, tenant: str, name: str) -> schedule_service_pb2.Schedule:
         """Let a schedule go on after now; one that is not paused stays as it is. Raises as `pause` does."""
-        return await self._change(tenant, name, self._resumed)
+        now_ms = await self._time.now_ms()
 
-    def _resumed(self, stored: StoredSchedule) -> StoredSchedule:
-        if not stored.paused:
-            return stored
-        definition = schedule_service_pb2.Schedule.FromString(stored.definition)
-        due_ms = recurrence_of(definition, stored.create_time_ms).after(self._clock.now_ms())
-        return stored._replace(due_ms=due_ms)
+        def resumed(stored: StoredSchedule) -> StoredSchedule:
+            if not stored.paused:
+                return stored
+            definition = schedule_service_pb2.Schedule.FromString(stored.definition)
+            due_ms = recurrence_of(definition, stored.create_time_ms).after(now_ms)
+            return stored._replace(due_ms=due_ms)
+
+        return await self._change(tenant, name, resumed)
 
     async def _change(
         self, tenant: str, name: str, change: Callable[[StoredSchedule], StoredSchedule]

@@ -3,13 +3,13 @@
 A task that is queued is published anew under the next number; its old message is dropped by whoever meets it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from hashlib import sha1, sha256
 from typing import Final
 
 from forebay.tasks.v1 import envelope_pb2, task_pb2, task_service_pb2
 from scheduler.errors import ForebayError, TaskMoved, TaskNotFound, TaskNotWaiting
-from scheduler.ports.records import PublishTicket, QueryStore, Record, Update, Updated
+from scheduler.ports.records import QueryStore, Record, Update, Updated
 from scheduler.states import TaskState
 from services.gateway import convert
 from services.gateway.republishing import Republish
@@ -24,16 +24,9 @@ _TRIES: Final = 3
 class UpdateTasks:
     """The use case."""
 
-    def __init__(
-        self,
-        store: QueryStore,
-        republish: Republish,
-        arrived: Callable[[Sequence[PublishTicket]], None],
-    ) -> None:
-        """`arrived` takes the tickets of publications that the log has acknowledged."""
+    def __init__(self, store: QueryStore, republish: Republish) -> None:
         self._store = store
         self._republish = republish
-        self._arrived = arrived
 
     async def __call__(
         self, tenant: str, request: task_service_pb2.UpdateTasksRequest
@@ -93,9 +86,7 @@ class UpdateTasks:
         if not updates:
             return {}
         verdicts, republications, tickets = await self._store.update(updates, tenant)
-        failed = await self._republish(republications)
-        if not failed:
-            self._arrived(tickets)
+        failed = await self._republish(republications, tickets)
         # Changed, and published by the sweeper in a moment; but only the log's word makes it as safe as it was.
         answers.update(failed)
         for update, verdict in zip(updates, verdicts, strict=True):

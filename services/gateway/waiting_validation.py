@@ -41,7 +41,7 @@ def check_duration(duration: Duration, field: str, least_s: float, most_s: float
     if not 0 <= duration.nanos < 1_000_000_000 or duration.seconds < 0:
         faults.append((field, "must not be negative, and its nanos must be 0 to 999999999"))
     elif not least_s <= duration.seconds + duration.nanos / 1e9 <= most_s:
-        faults.append((field, f"must be {least_s:g} to {most_s:g} seconds"))
+        faults.append((field, f"must be {least_s:.12g} to {most_s:.12g} seconds"))
 
 
 def check_retry(retry: task_pb2.RetryPolicy, faults: Faults) -> None:

@@ -10,9 +10,9 @@ from scheduler.adapters.pulsar import PulsarPublisher, PulsarReader, ensure_topi
 from scheduler.adapters.redis import RedisAdmission, RedisFollowUps, RedisQueries, RedisWalk, connect
 from scheduler.lanes import queue_lanes
 from scheduler.states import Level
+from services.bundling import Bundler
 from services.connections import BrokerSettings, QueueSettings, RedisSettings, RetentionSettings
 from services.recovery.examine import examine
-from services.recovery.outbox import Outbox
 from services.recovery.reading import LogContents
 from services.recovery.replay import Replay, Replayed
 from services.recovery.republish import Republished, republish
@@ -44,7 +44,7 @@ class Repairs:
         self._client = client
         self._reader = reader
         self._contents = LogContents(reader, self._lanes)
-        self._outbox = Outbox(publisher, servers.queues.lanes)
+        self._bundler = Bundler(publisher, servers.queues.lanes)
 
     async def replay(self, *, dry_run: bool) -> Replayed:
         """Make the records again that are missing; see `Replay.run`."""
@@ -53,13 +53,13 @@ class Repairs:
             admissions=RedisAdmission(self._client, self._limits),
             queries=RedisQueries(self._client),
             follow_ups=RedisFollowUps(self._client, self._limits),
-            outbox=self._outbox,
+            bundler=self._bundler,
             dry_run=dry_run,
         ).run()
 
     async def republish(self, *, dry_run: bool) -> Republished:
         """Put everything that has not ended on the log again; see `republish`."""
-        return await republish(RedisWalk(self._client), self._outbox, dry_run=dry_run)
+        return await republish(RedisWalk(self._client), self._bundler, dry_run=dry_run)
 
     async def examine(self) -> int:
         """See whether the log delivers what it keeps; see `examine`."""

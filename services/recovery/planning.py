@@ -7,12 +7,13 @@ from typing import Final, NamedTuple
 
 from forebay.tasks.v1.envelope_pb2 import Envelope, Publication
 from forebay.tasks.v1.task_pb2 import TaskSpec
-from scheduler.errors import ParentFailed, ParentOutputUnusable, TaskCancelled, TaskFailure
+from scheduler.errors import ParentOutputUnusable
 from scheduler.ids import is_task_id
-from scheduler.policies.parents import OnParentFailure, verdict
+from scheduler.policies.parents import OnParentFailure
 from scheduler.ports.follow_ups import ChildVerdict, Release
 from scheduler.ports.records import NewTask
 from scheduler.states import Level, TaskState
+from services.parting import release_of
 from services.recovery.finished import Finished
 from services.status import to_status
 
@@ -103,25 +104,11 @@ def plan(envelope: Envelope, newest: int, finished: Finished) -> Plan:
     )
 
 
-def end_of(child: str, parent: str, choice: int, state: TaskState | None) -> Release:
-    """Return what a parent's end means for its child. A parent that nobody knows any more counts as failed."""
-    policy = OnParentFailure(choice or OnParentFailure.FAIL)
-    what = verdict(policy, state or TaskState.FAILED)
-    if what is ChildVerdict.RUN:
-        return Release(child, parent, what)
-    became = state.name if state else "lost: neither records nor log know what became of it"
-    error: TaskFailure
-    if what is ChildVerdict.CANCEL:
-        error = TaskCancelled(f"the task {parent}, on which this one depends, is {became}")
-    else:
-        error = ParentFailed(f"the task {parent}, on which this one depends, is {became}")
-    return Release(child, parent, what, to_status(error).SerializeToString(), error.reason)
-
-
 def _ended_by(envelope: Envelope, ended: Mapping[str, TaskState]) -> Release | None:
     """Return the release that ends a task because of parents that the journal knows; None when it may still run."""
+    choice = OnParentFailure.of(envelope.on_parent_failure)
     for parent, state in ended.items():
-        release = end_of(envelope.id, parent, envelope.on_parent_failure, state)
+        release = release_of(envelope.id, parent, state, choice, takes_outputs=envelope.takes_outputs)
         if release.verdict is not ChildVerdict.RUN:
             return release
     if not (ended and envelope.takes_outputs):

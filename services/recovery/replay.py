@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from forebay.tasks.v1.envelope_pb2 import Envelope
-from scheduler.ports.follow_ups import ChildVerdict, FollowUpStore, Release, Released
+from scheduler.policies.parents import OnParentFailure
+from scheduler.ports.follow_ups import FollowUpStore, Release, Released
 from scheduler.ports.records import (
     AdmissionStore,
     Admitted,
@@ -19,9 +20,10 @@ from scheduler.ports.records import (
     Republication,
 )
 from scheduler.states import TaskState
+from services.bundling import Bundler
+from services.parting import release_of
 from services.recovery.dependents import Dependents, pairs_of
-from services.recovery.outbox import Outbox
-from services.recovery.planning import Plan, end_of, plan
+from services.recovery.planning import Plan, plan
 from services.recovery.reading import Faults, LogContents
 
 BATCH: Final = 512
@@ -65,14 +67,14 @@ class Replay:
         admissions: AdmissionStore,
         queries: QueryStore,
         follow_ups: FollowUpStore,
-        outbox: Outbox,
+        bundler: Bundler,
         dry_run: bool = False,
     ) -> None:
         self._contents = contents
         self._admissions = admissions
         self._queries = queries
         self._follow_ups = follow_ups
-        self._outbox = outbox
+        self._bundler = bundler
         self._dry_run = dry_run
         self._done = Replayed()
 
@@ -135,8 +137,9 @@ class Replay:
                 if state is not None and not state.terminal:
                     continue
                 envelope = envelopes[child]
-                release = end_of(child, parent, envelope.on_parent_failure, state)
-                if release.verdict is ChildVerdict.RUN and envelope.takes_outputs:
+                choice = OnParentFailure.of(envelope.on_parent_failure)
+                release = release_of(child, parent, state, choice, takes_outputs=envelope.takes_outputs)
+                if release.hold:
                     left_to_scheduler = True
                 else:
                     releases.append(release)
@@ -157,9 +160,8 @@ class Replay:
             elif what is Released.SCHEDULED:
                 self._done.scheduled += 1
                 self._done.blocked -= 1
-        await self._outbox.queue([each for each in republications if each.publication])
-        await self._outbox.park([each for each in republications if not each.publication])
-        await self._outbox.flush()
+        await self._bundler.put(republications)
+        await self._bundler.flush()
         await self._admissions.mark_published(tickets)
 
     async def _create(self, plans: Sequence[Plan]) -> tuple[list[Plan], list[PublishTicket]]:
@@ -182,9 +184,6 @@ class Replay:
             return
         for task in tasks:
             published = [Republication(task.id, task.publication, task.envelope)]
-            if task.state is TaskState.QUEUED:
-                await self._outbox.queue(published)
-            else:
-                await self._outbox.park(published)
-        await self._outbox.flush()
+            await self._bundler.put(published, parked=task.state is not TaskState.QUEUED)
+        await self._bundler.flush()
         await self._admissions.mark_published(tickets)

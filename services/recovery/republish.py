@@ -10,7 +10,7 @@ from typing import Final
 from scheduler.ids import PARTITIONS
 from scheduler.ports.walk import WalkStore
 from scheduler.states import TaskState
-from services.recovery.outbox import Outbox
+from services.bundling import Bundler
 
 PAGE: Final = 512
 """Records looked at in one step."""
@@ -26,7 +26,7 @@ class Republished:
     """Tasks that run, or wait for something, put on the parked topic."""
 
 
-async def republish(store: WalkStore, outbox: Outbox, *, dry_run: bool = False) -> Republished:
+async def republish(store: WalkStore, bundler: Bundler, *, dry_run: bool = False) -> Republished:
     """Walk all records and publish those that have not ended, under their present numbers.
 
     Raises RecordsUnavailable and LogUnavailable; doing it again is harmless.
@@ -39,11 +39,11 @@ async def republish(store: WalkStore, outbox: Outbox, *, dry_run: bool = False) 
             queued = [task for task in tasks if task.state is TaskState.QUEUED]
             others = [task for task in tasks if task.state is not TaskState.QUEUED]
             if not dry_run:
-                await outbox.queue([task.publication for task in queued])
-                await outbox.park([task.publication for task in others])
+                await bundler.put([task.publication for task in queued])
+                await bundler.put([task.publication for task in others], parked=True)
             done.queued += len(queued)
             done.parked += len(others)
             if not after:
                 break
-    await outbox.flush()
+    await bundler.flush()
     return done

@@ -210,3 +210,32 @@ async def _replies(
 
 def test_the_servers_socket_is_for_its_owner_only(valkey_server: ValkeyServer) -> None:
     assert valkey_server.socket.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        "BUSY Valkey is busy running a script",
+        "CLUSTERDOWN The cluster is down",
+        "LOADING the dataset is being loaded",
+        "MASTERDOWN Link with MASTER is down",
+        "MISCONF errors writing to the disk",
+        "NOREPLICAS Not enough good replicas to write.",
+        "OOM command not allowed when used memory > 'maxmemory'.",
+        "READONLY You can't write against a read only replica.",
+        "TRYAGAIN Multiple keys request during rehashing of slot",
+        "UNKILLABLE the script has written",
+    ],
+)
+async def test_a_server_that_refuses_for_its_own_state_is_unavailable(refusal: str) -> None:
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(4096):
+            asked = b"EVALSHA" in data
+            writer.write(f"-{refusal}\r\n".encode() if asked else b"+OK\r\n" * data.count(b"*"))
+        writer.close()
+
+    async with await asyncio.start_server(refuse, "127.0.0.1", 0) as server:
+        client = connect(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}", timeout_s=2.0)
+        with pytest.raises(RecordsUnavailable, match=r"refuses writes|BusyLoading"):
+            await redis_store(client).membership.members("runner")
+        await client.aclose()

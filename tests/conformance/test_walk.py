@@ -1,11 +1,13 @@
 """What every WalkStore must do."""
 
+from scheduler.adapters.redis import connect
+from scheduler.adapters.redis.walk import READ, READ_BYTES
 from scheduler.ports.records import Republication
 from scheduler.ports.sweeps import Death
 from scheduler.ports.walk import OpenTask
 from scheduler.states import TaskState
 from tests.conformance.lives import reach
-from tests.conformance.stores import PARTITION, Store, new_tasks
+from tests.conformance.stores import PARTITION, Store, new_tasks, redis_store
 
 
 async def _walk(store: Store, partition: int, limit: int) -> list[OpenTask]:
@@ -59,3 +61,19 @@ async def test_isolation_is_kept_through_a_walk(store: Store) -> None:
     await store.sweeps.runner_died([Death(task.id, 1, True, "a/2")], "RUNNER_CRASHED", b"")
     [item] = await _walk(store, PARTITION, 10)
     assert item.publication == Republication(task.id, 2, task.envelope, "a/2")
+
+
+async def test_no_step_reads_more_large_records_than_a_store_answers_in_time(store_url: str) -> None:
+    if not store_url:
+        return
+    client = connect(store_url, timeout_s=5.0)
+    try:
+        await client.flushall()
+        store = redis_store(client)
+        tasks = [task._replace(envelope=bytes(READ_BYTES // READ)) for task in new_tasks(3 * READ)]
+        await store.add(*tasks)
+        first, cursor = await store.walk.open_tasks(PARTITION, "", 512)
+        assert (len(first), cursor != "") == (READ, True)
+        assert {item.publication.id for item in await _walk(store, PARTITION, 512)} == {t.id for t in tasks}
+    finally:
+        await client.aclose()

@@ -91,6 +91,7 @@ def ports_of(store: MemoryStore, log: MemoryLog) -> Ports:
         events=store.events,
         membership=store.membership,
         log=log.publisher(),
+        time=store.time,
         clock=SystemClock(),
     )
 

@@ -21,6 +21,7 @@ from scheduler.adapters.redis import (
     RedisPauses,
     RedisQueries,
     RedisSchedules,
+    RedisStoreTime,
     connect,
 )
 from scheduler.ports.records import Ending
@@ -45,6 +46,7 @@ async def real(valkey_url: str) -> AsyncIterator[tuple[System, Ports, Any]]:
         events=RedisEvents(client),
         membership=RedisMembership(client),
         log=log.publisher(),
+        time=RedisStoreTime(client),
         clock=SystemClock(),
     )
     try:

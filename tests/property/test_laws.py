@@ -226,6 +226,12 @@ class ListLog:
     async def set_aside(self, lane: Lane, payload: bytes, fault: str) -> None:
         raise AssertionError
 
+    async def park(self, pool: str, payload: bytes) -> None:
+        raise AssertionError
+
+    async def journal(self, payload: bytes) -> None:
+        raise AssertionError
+
     async def close(self) -> None:
         """Do nothing."""
 

@@ -98,6 +98,7 @@ class World:
             "shelves": store.shelves,
             "walk": store.walk,
             "membership": store.membership,
+            "time": store.time,
         }
         self.posts += [Post(f"gateway-{number}", self._gateway) for number in range(self.gateways)]
         self.posts += [Post(f"scheduler-{number}", self._scheduler) for number in range(self.schedulers)]

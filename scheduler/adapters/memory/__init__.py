@@ -11,6 +11,7 @@ from scheduler.adapters.memory.pauses import MemoryPauses, MemoryShelves
 from scheduler.adapters.memory.records import MemoryRecords
 from scheduler.adapters.memory.schedules import MemorySchedules
 from scheduler.adapters.memory.state import IllegalMove, State
+from scheduler.adapters.memory.store_time import MemoryStoreTime
 from scheduler.adapters.memory.sweeps import MemorySweeps
 from scheduler.adapters.memory.walk import MemoryWalk
 from scheduler.adapters.retention import DEFAULT_RETENTION, Retention
@@ -27,6 +28,7 @@ __all__ = [
     "MemorySchedules",
     "MemoryShelves",
     "MemoryStore",
+    "MemoryStoreTime",
     "MemorySweeps",
     "MemoryWalk",
 ]
@@ -47,3 +49,4 @@ class MemoryStore:
         self.shelves = MemoryShelves(state)
         self.walk = MemoryWalk(state)
         self.membership = MemoryMembership(clock)
+        self.time = MemoryStoreTime(clock)

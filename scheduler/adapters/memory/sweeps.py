@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from scheduler.adapters.memory.rows import Row
 from scheduler.adapters.memory.state import State
 from scheduler.ports.records import PublishTicket, Republication
-from scheduler.ports.sweeps import Death, Due
+from scheduler.ports.sweeps import LARGEST_READ_BYTES, MOST_SPARED, Death, Due
 from scheduler.states import WAITING, Event, TaskState
 
 
@@ -88,11 +88,16 @@ class MemorySweeps:
     ) -> list[tuple[PublishTicket, list[Republication]]]:
         """Read old tickets; see SweepStore."""
         by_ms = self._state.clock.now_ms() - older_than_ms
-        return [
-            (PublishTicket(each.number, member), self._named(member))
-            for each in self._state.among(partitions)
-            for member in each.tickets.until(by_ms, limit)
-        ]
+        found: list[tuple[PublishTicket, list[Republication]]] = []
+        for each in self._state.among(partitions):
+            size = 0
+            for member in each.tickets.until(by_ms, limit):
+                tasks = self._named(member)
+                found.append((PublishTicket(each.number, member), tasks))
+                size += sum(len(task.envelope) for task in tasks)
+                if size >= LARGEST_READ_BYTES:
+                    break
+        return found
 
     def _named(self, member: str) -> list[Republication]:
         """Return those tasks of a ticket for which it still speaks."""
@@ -115,13 +120,14 @@ class MemorySweeps:
             if row is None:
                 continue
             ended += 1
-            if death.charged and row.exhausted:
+            charged = death.charged or (bool(death.isolation) and row.returned >= MOST_SPARED)
+            if charged and row.exhausted:
                 row.error = error
                 self._state.move(row, Event.ATTEMPTS_EXHAUSTED, reason)
                 continue
             row.isolation = death.isolation
-            row.returned += not death.charged
-            self._state.move(row, Event.RUNNER_DIED, reason if death.charged else "RUNNER_DIED")
+            row.returned += not charged
+            self._state.move(row, Event.RUNNER_DIED, reason if charged else "RUNNER_DIED")
             back.append(row)
         # Nobody publishes them but the next sweep, so their tickets are old at once.
         self._state.remind(back, made_ms=0)

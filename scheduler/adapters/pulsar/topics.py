@@ -70,7 +70,8 @@ async def ensure_topics(
             for topic in plain:
                 await admin.call("PUT", _path(topic), {}, exists_is_fine=True)
     except (aiohttp.ClientConnectionError, TimeoutError) as error:
-        raise LogUnavailable(f"the broker's admin API at {admin_url} does not answer: {error!r}") from error
+        why = str(error) or type(error).__name__
+        raise LogUnavailable(f"the broker's admin API at {admin_url} does not answer: {why}") from error
 
 
 def _path(topic: str) -> str:

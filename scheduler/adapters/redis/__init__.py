@@ -11,6 +11,7 @@ from scheduler.adapters.redis.outcomes import RedisOutcomes
 from scheduler.adapters.redis.pauses import RedisPauses, RedisShelves
 from scheduler.adapters.redis.queries import RedisQueries
 from scheduler.adapters.redis.schedules import RedisSchedules
+from scheduler.adapters.redis.store_time import RedisStoreTime
 from scheduler.adapters.redis.sweeps import RedisSweeps
 from scheduler.adapters.redis.walk import RedisWalk
 
@@ -26,6 +27,7 @@ __all__ = [
     "RedisQueries",
     "RedisSchedules",
     "RedisShelves",
+    "RedisStoreTime",
     "RedisSweeps",
     "RedisWalk",
     "connect",

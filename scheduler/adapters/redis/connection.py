@@ -16,9 +16,11 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import (
     BusyLoadingError,
+    ClusterDownError,
     OutOfMemoryError,
     ReadOnlyError,
     ResponseError,
+    TryAgainError,
 )
 from redis.exceptions import ConnectionError as ConnectionLost
 from redis.exceptions import TimeoutError as ReplyLate
@@ -26,6 +28,11 @@ from redis.exceptions import TimeoutError as ReplyLate
 from scheduler.errors import RecordsUnavailable
 
 MAX_CONNECTIONS: Final = 32
+_FAULTS: Final = ("MISCONF", "NOREPLICAS", "BUSY ", "UNKILLABLE")
+"""How refusals begin that have no class of their own: a store that cannot write its file, because the disk is full,
+that misses its replicas, or that is busy with a script.
+"""
+_STATES: Final = (BusyLoadingError, ClusterDownError, OutOfMemoryError, ReadOnlyError, TryAgainError)
 
 Argument = str | bytes | int
 Command = tuple[Argument, ...]
@@ -84,9 +91,14 @@ async def round_trip(client: Redis, commands: Sequence[Command]) -> list[Any]:
                 connection.socket_timeout = limit
                 await pool.release(connection)
     for reply in replies:
-        if isinstance(reply, BusyLoadingError | ReadOnlyError | OutOfMemoryError):
+        if isinstance(reply, ResponseError) and _refuses_writes(reply):
             raise RecordsUnavailable(f"the record store refuses writes: {reply}")
     return replies
+
+
+def _refuses_writes(refusal: ResponseError) -> bool:
+    """Whether it is the store's state that is at fault, and not the command."""
+    return isinstance(refusal, _STATES) or str(refusal).startswith(_FAULTS)
 
 
 async def _reply(connection: AbstractConnection) -> Any:

@@ -11,7 +11,7 @@ from scheduler.adapters.redis.partitions import PREFIXES, by_partition, republic
 from scheduler.adapters.redis.scripts import Script, load_bare_script, load_script, run_script
 from scheduler.adapters.retention import DEFAULT_RETENTION, Retention
 from scheduler.ports.records import PublishTicket, Republication
-from scheduler.ports.sweeps import Death, Due
+from scheduler.ports.sweeps import LARGEST_READ_BYTES, MOST_SPARED, Death, Due
 
 
 class RedisSweeps:
@@ -74,7 +74,8 @@ class RedisSweeps:
         self, partitions: Sequence[int], older_than_ms: int, limit: int
     ) -> list[tuple[PublishTicket, list[Republication]]]:
         """Read old tickets; see SweepStore."""
-        replies = await self._sweep(self._unpublished, partitions, [older_than_ms, limit])
+        arguments: list[Argument] = [older_than_ms, limit, LARGEST_READ_BYTES]
+        replies = await self._sweep(self._unpublished, partitions, arguments)
         return [
             (PublishTicket(partition, member.decode()), republications(flat))
             for partition, found in replies
@@ -87,7 +88,13 @@ class RedisSweeps:
             return 0
         calls = []
         for partition, places in by_partition(deaths, lambda death: death.id).items():
-            arguments: list[Argument] = [self._retention, self._dead_letter_ms, error, reason]
+            arguments: list[Argument] = [
+                self._retention,
+                self._dead_letter_ms,
+                error,
+                reason,
+                MOST_SPARED,
+            ]
             for place in places:
                 death = deaths[place]
                 arguments += (death.id, death.attempt, int(death.charged), death.isolation)

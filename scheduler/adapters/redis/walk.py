@@ -1,5 +1,7 @@
 """Goes through the records of a partition by the listings of its tenants."""
 
+from typing import Final
+
 from redis.asyncio import Redis
 
 from scheduler.adapters.redis.connection import Command
@@ -8,6 +10,11 @@ from scheduler.adapters.redis.records import STATES
 from scheduler.adapters.redis.scripts import run_commands
 from scheduler.ports.records import Republication
 from scheduler.ports.walk import OpenTask
+
+READ: Final = 128
+"""Records that are read in one round trip."""
+READ_BYTES: Final = 8 << 20
+"""Envelopes of tasks that have not ended, in bytes, after which a step looks no further."""
 
 
 class RedisWalk:
@@ -23,7 +30,7 @@ class RedisWalk:
         [entries] = await run_commands(self._client, [("HVALS", f"{prefix}tenants")])
         # An entry is an index, and behind a space where its pruning goes on.
         names = sorted({entry.decode().split(" ", 1)[0] for entry in entries})
-        ids: list[str] = []
+        ids: list[tuple[str, str]] = []
         cursor = ""
         for name in [name for name in names if name >= index]:
             start = f"({last}" if name == index and last else "-"
@@ -31,15 +38,21 @@ class RedisWalk:
             [found] = await run_commands(
                 self._client, [("ZRANGEBYLEX", f"{prefix}ix:{name}", start, "+", "LIMIT", 0, wanted)]
             )
-            ids += [task_id.decode() for task_id in found]
+            ids += [(name, task_id.decode()) for task_id in found]
             if len(ids) == limit:
-                cursor = f"{name}/{ids[-1]}"
+                cursor = "/".join(ids[-1])
                 break
-        return await self._read(prefix, ids), cursor
+        tasks: list[OpenTask] = []
+        size = 0
+        for first in range(0, len(ids), READ):
+            if size >= READ_BYTES:
+                return tasks, "/".join(ids[first - 1])
+            some = await self._read(prefix, [task_id for _, task_id in ids[first : first + READ]])
+            size += sum(len(task.publication.envelope) for task in some)
+            tasks += some
+        return tasks, cursor
 
     async def _read(self, prefix: str, ids: list[str]) -> list[OpenTask]:
-        if not ids:
-            return []
         commands: list[Command] = [("HMGET", f"{prefix}t:{task_id}", "v", "e", "g") for task_id in ids]
         tasks: list[OpenTask] = []
         for task_id, (packed, envelope, isolation) in zip(

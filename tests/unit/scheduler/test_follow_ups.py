@@ -207,3 +207,13 @@ async def test_a_large_step_is_journalled_in_messages_that_fit(
     async with world.scheduler(), asyncio.timeout(5):
         await world.pass_time(2)
     assert [len(Endings.FromString(payload).ended[0].ids) for payload in world.log.journal] == [10, 10, 5]
+
+
+async def test_a_child_with_a_choice_that_nobody_knows_ends_no_scheduler(world: World) -> None:
+    [parent] = await world.submit(1)
+    child = await world.wait(parents=[parent], choice=99)  # type: ignore[arg-type]
+    other = await world.wait(parents=[parent])
+    async with world.scheduler():
+        await world.store.records.cancel([parent], "t", b"e", b"")
+        await world.pass_time(3)
+        assert await world.states([child, other]) == [TaskState.CANCELLED] * 2

@@ -213,6 +213,39 @@ async def test_tasks_handed_back_by_a_draining_runner_go_to_another_uncharged(wo
                 assert await world.finish(held) == [Written.WRITTEN]
 
 
+async def test_a_stream_that_breaks_while_its_tasks_are_handed_back_keeps_no_message_for_ever(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.submit(1)
+    records = world.store.records
+    give_back = records.give_back
+    asked = asyncio.Event()
+
+    async def answered_never(*given: Any) -> Any:
+        await give_back(*given)
+        asked.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(records, "give_back", answered_never)
+    async with world.scheduler() as scheduler, asyncio.TaskGroup() as group:
+        leaving = Runner("r1")
+        hello = Hello(runner="r1", model="m", pool="default")
+        leaving.requests.put_nowait(AttachRequest(hello=hello, credits=1))
+        call = group.create_task(scheduler.servicer.Attach(leaving.sent(), leaving))  # type: ignore[arg-type]
+        ((task_id, attempt),) = await leaving.assigned(1)
+        leaving.settle(Settled(id=task_id, attempt=attempt, fate=Settled.FATE_RETURNED))
+        await asked.wait()
+        call.cancel()
+        await asyncio.wait([call])
+        await world.pass_time(8)
+        async with world.attached(scheduler, credits=1, name="r2") as runner:
+            held = await runner.assigned(1)
+            await world.finish(held)
+            runner.settle(*ended(held))
+            await world.pass_time(3)
+            await world.acknowledged()
+
+
 async def test_a_message_that_cannot_be_read_is_set_aside_and_its_neighbours_complete(world: World) -> None:
     lane = Lane("default", Level.NORMAL, 0)
     await world.publisher.publish(lane, b"\xff not a bundle", {})

@@ -11,7 +11,7 @@ from scheduler.bundles import BUNDLE_PROPERTIES
 from scheduler.errors import RecordsUnavailable
 from scheduler.ids import new_ids
 from scheduler.lanes import Lane
-from scheduler.ports.records import NewTask
+from scheduler.ports.records import Hold, NewTask, Written
 from scheduler.ports.sweeps import Death
 from scheduler.service import repair
 from scheduler.states import Level, TaskState
@@ -204,3 +204,25 @@ async def test_tasks_whose_message_was_damaged_on_the_log_are_put_on_it_again(
     async with world.scheduler() as scheduler, world.attached(scheduler, credits=9) as runner:
         assert {task_id for task_id, _ in await runner.assigned(3)} == set(ids)
         assert await world.state(scheduled) is TaskState.SCHEDULED
+
+
+async def test_after_the_store_was_away_runners_renew_before_leases_are_ended(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.submit(1, max_attempts=1)
+    sweeps = world.store.sweeps
+    due = sweeps.due
+
+    async def away(*_: Any) -> Any:
+        raise RecordsUnavailable("away")
+
+    async with world.scheduler() as scheduler, world.attached(scheduler, credits=1) as runner:
+        held = await runner.assigned(1)
+        monkeypatch.setattr(sweeps, "due", away)
+        await world.pass_time(SETTINGS.lease_ms / 1000 + 5)
+        monkeypatch.setattr(sweeps, "due", due)
+        await world.pass_time(2)
+        holds = [Hold(*one) for one in held]
+        assert await world.store.records.renew(holds, SETTINGS.lease_ms) == [True]
+        await world.pass_time(SETTINGS.lease_ms / 1000 - 1)
+        assert await world.finish(held) == [Written.WRITTEN]

@@ -96,6 +96,7 @@ class World:
             walk=self.store.walk,
             events=self.store.events,
             membership=self.store.membership,
+            time=self.store.time,
             clock=self.clock,
         )
         scheduler = Scheduler(

@@ -56,11 +56,7 @@ for i = 2, #ARGV, 5 do
   verdicts[#verdicts + 1] = verdict
 end
 
-if parked then
-  -- A number says nothing of which envelope is parked: the stamp keeps the ticket apart from that of its birth.
-  ticket[#ticket + 1] = stamp
-end
-local member = keep_ticket(stamp)
+local member = keep_ticket(stamp, parked)
 write_counts()
 announce()
 return { member, back, verdicts }

@@ -17,8 +17,12 @@ local function requeue(id, key, attempt, publication, rest, reason, envelope, is
   hand_out(id, publication, envelope, isolation)
 end
 
--- Keeps the ticket, due after the usual time, or at once with the score 0; returns it, '' for none.
-local function keep_ticket(score)
+-- Keeps the ticket, due after the usual time, or at once with the score 0; returns it, '' for none. With `parked` it has
+-- tasks with the number 0, which says nothing of which change is parked: the stamp keeps it apart from an earlier one.
+local function keep_ticket(score, parked)
+  if parked then
+    ticket[#ticket + 1] = stamp
+  end
   local member = concat(ticket, ';')
   if member ~= '' then
     call('ZADD', base .. 'unpublished', score, member)

@@ -1,6 +1,8 @@
--- Reads tickets that are at least so old. ARGV: age ms, limit. Returns for each the ticket and id, publication, envelope,
--- isolation, flat, of those of its tasks that are still QUEUED under that number; 0 stands for those that wait.
+-- Reads tickets that are at least so old. ARGV: age ms, limit, bytes of envelopes that are enough. Returns for each the
+-- ticket and id, publication, envelope, isolation, flat, of those of its tasks that are still QUEUED under that number;
+-- 0 stands for those that wait.
 local before = string.format('%.0f', now - ARGV[1])
+local enough, bytes = tonumber(ARGV[3]), 0
 local found = {}
 
 for _, ticket in ipairs(call('ZRANGEBYSCORE', base .. 'unpublished', '-inf', before, 'LIMIT', 0, ARGV[2])) do
@@ -13,10 +15,14 @@ for _, ticket in ipairs(call('ZRANGEBYSCORE', base .. 'unpublished', '-inf', bef
         tasks[#tasks + 1] = id
         tasks[#tasks + 1] = publication
         tasks[#tasks + 1] = record[2]
+        bytes = bytes + #record[2]
         tasks[#tasks + 1] = record[3] or ''
       end
     end
   end
   found[#found + 1] = { ticket, tasks }
+  if bytes >= enough then
+    break
+  end
 end
 return found

@@ -70,11 +70,7 @@ for i = 2, #ARGV, 7 do
   verdicts[#verdicts + 1] = verdict
 end
 
-if parked then
-  -- A number says nothing of which change is parked: the stamp keeps the ticket apart from that of an earlier one.
-  ticket[#ticket + 1] = stamp
-end
-local member = keep_ticket(stamp)
+local member = keep_ticket(stamp, parked)
 write_counts()
 announce()
 return { member, back, verdicts }

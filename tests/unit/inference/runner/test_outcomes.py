@@ -11,6 +11,7 @@ from forebay.tasks.v1.inputs_pb2 import FINISH_REASON_ABORTED, FINISH_REASON_LEN
 from forebay.tasks.v1.task_pb2 import TASK_STATE_FAILED, TASK_STATE_SUCCEEDED, Result
 from forebay.tasks.v1.task_service_pb2 import StreamOutputResponse
 from inference.engine import Chunk, Done, Failed, Finish, GenerateOutput, GenerateRequest, TensorOutput
+from inference.runner import outcomes
 from inference.runner.held import Held
 from inference.runner.outcomes import Outcome, OutcomeWriter
 from scheduler.adapters.clock import FakeClock
@@ -131,6 +132,32 @@ async def test_what_ends_while_a_write_is_on_its_way_goes_with_the_next_one() ->
         b.store.open.set()
         await b.heard(4)
     assert [[one.id for one in batch] for batch in b.store.endings] == [["first"], ["a", "b", "c"]]
+
+
+async def test_large_results_are_written_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outcomes, "LARGEST_WRITE_BYTES", 150)
+    async with bench() as b:
+        b.store.open.clear()
+        b.writer.done(held("first"), tensor_done("first"), 101)
+        await b.store.called.wait()
+        for key in "abc":
+            b.writer.done(held(key), generated(key, "x" * 100), 101)
+        b.store.open.set()
+        await b.heard(4)
+    assert [[one.id for one in batch] for batch in b.store.endings] == [["first"], ["a", "b"], ["c"]]
+
+
+async def test_an_output_that_no_store_takes_fails_its_task_and_holds_up_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(outcomes, "LARGEST_RESULT_BYTES", 150)
+    async with bench(streams=True) as b:
+        b.writer.done(generation("huge"), generated("huge", "x" * 200), 101)
+        b.writer.done(generation("small"), generated("small", "x"), 101)
+        await b.heard(2)
+    [huge, small] = [ending for batch in b.store.endings for ending in batch]
+    assert (huge.state, huge.reason, small.state) == (TaskState.FAILED, "MODEL_FAILED", TaskState.SUCCEEDED)
+    assert chunk_of(huge.last_output).state == TASK_STATE_FAILED
 
 
 async def test_a_write_is_repeated_until_the_store_answers() -> None:

@@ -101,6 +101,26 @@ def test_a_task_shows_what_its_record_and_its_envelope_know() -> None:
     assert (task.uncharged_attempts, task.replay_of, task.schedule) == (1, "letter", "nightly")
 
 
+def test_parents_of_the_same_call_are_shown_by_id() -> None:
+    sealed = envelope_pb2.Envelope.FromString(seal("p"))
+    spec = task_pb2.TaskSpec.FromString(sealed.spec)
+    spec.depends_on.add(index=4)
+    spec.depends_on.add(id="07-c")
+    sealed.spec = spec.SerializeToString()
+    sealed.parents.extend(["07-b", "07-c"])
+    known = record(TaskState.BLOCKED)._replace(envelope=sealed.SerializeToString())
+    task = convert.task_of(known, include_input=False, include_result=False)
+    assert [dependency.id for dependency in task.spec.depends_on] == ["07-b", "07-c"]
+
+
+def test_the_deadline_that_a_schedule_gave_is_shown() -> None:
+    sealed = envelope_pb2.Envelope.FromString(seal("p"))
+    sealed.deadline_ms = 2001
+    known = record(TaskState.QUEUED)._replace(envelope=sealed.SerializeToString())
+    task = convert.task_of(known, include_input=False, include_result=False)
+    assert task.spec.deadline.ToMilliseconds() == 2001
+
+
 @pytest.mark.parametrize("size", [0, 1, 60, 127, 128, 16_000, 16_384, 300_000])
 @pytest.mark.parametrize("publication", [1, 127, 128, 70_000])
 def test_frames_joined_together_are_a_bundle(size: int, publication: int) -> None:

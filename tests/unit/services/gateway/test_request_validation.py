@@ -15,6 +15,7 @@ GOOD_ID = "07-01kaj5x3c9f0e8q4v2m7t1b6zd"
 Refusal = tuple[Callable[[Any], None], Any, str]
 WATCH, OUTPUT = task_service_pb2.WatchTasksRequest, task_service_pb2.StreamOutputRequest
 LIST, CANCEL = task_service_pb2.ListTasksRequest, task_service_pb2.CancelTasksRequest
+MATCHING = task_service_pb2.CancelMatchingTasksRequest
 IDS = task_service_pb2.TaskIds
 FILTER: Any = task_service_pb2.TaskFilter
 SELECTOR = task_service_pb2.LabelSelector
@@ -47,7 +48,8 @@ REFUSED: list[Refusal] = [
     (rules.check_target, CANCEL(filter=FILTER(states=[77])), "filter.states[0]"),
     (rules.check_target, REPLAY(), "target"),
     (rules.check_target, PURGE(tasks=IDS()), "tasks.ids"),
-    (rules.check_filter, FILTER(labels={"": "x"}), "filter.labels"),
+    (rules.check_matching, MATCHING(), "filter"),
+    (rules.check_matching, MATCHING(filter=FILTER(labels={"": "x"})), "filter.labels"),
     (rules.check_list, LETTERS(page_size=-1), "page_size"),
     (rules.check_update, UPDATE(tasks=IDS(), clear_deadline=True), "tasks.ids"),
     (rules.check_update, UPDATE(tasks=ONE), ""),
@@ -83,7 +85,7 @@ def test_a_request_is_refused_by_field(check: Callable[[Any], None], request_: A
         (rules.check_list, LIST(filter=FILTER(states=[0, 9], priorities=[0, 4], model="m", pool="p"))),
         (rules.check_target, CANCEL(filter=FILTER())),
         (rules.check_target, REPLAY(filter=FILTER())),
-        (rules.check_filter, FILTER()),
+        (rules.check_matching, MATCHING(filter=FILTER())),
         (rules.check_update, UPDATE(tasks=ONE, clear_deadline=True)),
         (rules.check_update, UPDATE(tasks=ONE, priority=1, not_before=Timestamp(seconds=1))),
     ],

@@ -12,7 +12,7 @@ from scheduler.adapters.memory.log import MemoryLog
 from scheduler.ids import new_ids
 from scheduler.lanes import Lane, queue_lanes
 from scheduler.states import Level, TaskState
-from services.recovery.outbox import Outbox
+from services.bundling import Bundler
 from services.recovery.reading import LogContents
 from services.recovery.replay import Replay, Replayed
 
@@ -79,7 +79,7 @@ class World:
             admissions=self.store.records,
             queries=self.store.records,
             follow_ups=self.store.follow_ups,
-            outbox=Outbox(self.publisher, 8),
+            bundler=Bundler(self.publisher, 8),
             dry_run=dry_run,
         ).run()
 

@@ -3,7 +3,7 @@
 from scheduler.adapters.memory import MemoryStore
 from scheduler.ports.records import NewTask
 from scheduler.states import Level, TaskState
-from services.recovery.outbox import Outbox
+from services.bundling import Bundler
 from services.recovery.republish import republish
 from tests.unit.services.recovery.builders import NOW_MS, World, envelope
 
@@ -226,7 +226,7 @@ async def test_republishing_puts_open_tasks_on_the_log_under_their_present_numbe
     ]  # fmt: skip
     await world.store.records.create(tasks)
     await world.store.records.cancel([ended.id], "acme", b"", b"")
-    done = await republish(world.store.walk, Outbox(world.publisher, 8))
+    done = await republish(world.store.walk, Bundler(world.publisher, 8))
     assert (done.queued, done.parked) == (1, 1)
     assert [(each.envelope.id, each.publication) for each in world.published()] == [(waiting.id, 3)]
     assert len(world.log.parked["default"]) == 1
@@ -239,7 +239,7 @@ async def test_what_was_republished_after_a_loss_of_the_log_can_be_recovered_aft
     waiting = envelope()
     new = NewTask(waiting.id, "acme", "default", Level.NORMAL, waiting.SerializeToString(), 3, publication=2)
     await world.store.records.create([new])
-    await republish(world.store.walk, Outbox(world.publisher, 8))
+    await republish(world.store.walk, Bundler(world.publisher, 8))
     world.store = MemoryStore(world.clock)
     found = await world.recover()
     assert found.queued == 1
