@@ -64,9 +64,12 @@ class System:
         assert set(await self.store.records.finish(endings)) == {Written.WRITTEN}
 
     async def write(self, task_id: str, *texts: str) -> None:
+        records = self.store.records
         for text in texts:
             payload = task_service_pb2.StreamOutputResponse(text=text).SerializeToString()
-            assert all(await self.store.records.append_output([OutputChunk(task_id, 1, payload)]))
+            written = await records.output(task_id, 0, 10_000)
+            after = written[-1][0] if written else 0
+            assert all(await records.append_output([OutputChunk(task_id, 1, payload, after)]))
 
     async def failure(self, call: Any) -> tuple[grpc.StatusCode, list[Any]]:
         with pytest.raises(grpc.aio.AioRpcError) as raised:
