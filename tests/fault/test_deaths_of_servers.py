@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from forebay.client import AsyncClient, RetryPolicy, TaskState, Unavailable
+from tests.fault.conftest import SCALE
 from tests.fault.history import watched
 from tests.fault.load import Load
 from tests.system import forebay_up
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120 + 20 * SCALE)]
 
 ANSWER_S = 1.5
 """What the services wait for a server, by the settings below."""
@@ -38,11 +39,11 @@ async def test_submits_fail_typed_and_in_time_while_a_server_is_away_and_what_wa
         # One try for each call: what the gateway answers is what is looked at.
         plain = AsyncClient(system.grpc, retry=RetryPolicy(attempts=1))
         async with plain as client, watched(client, server) as history:
-            load = Load(client, history, tasks=900)
+            load = Load(client, history, tasks=900 * SCALE)
             async with asyncio.TaskGroup() as group:
                 group.create_task(load.run())
                 # Killed outright: it comes back before most callers notice.
-                await history.until_ended(chance.randrange(100, 300))
+                await history.until_ended(chance.randrange(100, 300) * SCALE)
                 printed = system.kill(server)
                 assert history.ended < load.tasks
                 await asyncio.to_thread(system.wait_line, rf"^{server} +ready after", 30, after=printed)
@@ -50,7 +51,7 @@ async def test_submits_fail_typed_and_in_time_while_a_server_is_away_and_what_wa
                     rf"^{server} +died \(by SIGKILL\); starting it again in 0.2 s", after=printed
                 )
                 # Frozen first, until somebody was refused, and then killed.
-                await history.until_ended(chance.randrange(400, 600))
+                await history.until_ended(chance.randrange(400, 600) * SCALE)
                 os.kill(system.pid(server), signal.SIGSTOP)
                 await load.refused(load.tasks)
                 printed = system.kill(server)

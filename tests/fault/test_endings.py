@@ -6,9 +6,10 @@ from typing import Final
 
 import pytest
 
+from tests.fault.conftest import SCALE
 from tests.fixtures.pulsar import PulsarLite
 
-ENDINGS: Final = 8
+ENDINGS: Final = 8 * SCALE
 """What this looks for was seen in a quarter of all endings."""
 
 PROGRAM: Final = """
@@ -27,7 +28,7 @@ asyncio.run(main())
 """
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(60 * SCALE)
 def test_a_process_with_receives_pending_ends_with_code_0(pulsar_lite: PulsarLite) -> None:
     for number in range(ENDINGS):
         command = [sys.executable, "-c", PROGRAM, pulsar_lite.url, f"endings-{number}"]

@@ -23,12 +23,13 @@ from scheduler.states import Level
 from services.connections import QueueSettings
 from services.embedded import valkey
 from services.gateway.settings import GatewaySettings
+from tests.fault.conftest import SCALE
 from tests.fault.history import watched
 from tests.fault.load import Load
 from tests.fixtures.pulsar import ApachePulsar
 from tests.system import forebay_up
 
-pytestmark = [pytest.mark.slow, pytest.mark.pulsar, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.slow, pytest.mark.pulsar, pytest.mark.timeout(120 + 20 * SCALE)]
 
 NAMESPACE = "public/default"
 SETTINGS = {"FOREBAY_SCHEDULER_LEASE_MS": "1500", "FOREBAY_SCHEDULER_REPUBLISH_AFTER_MS": "1500"}
@@ -131,10 +132,10 @@ async def test_the_other_scheduler_takes_over_the_lanes_of_a_killed_one(
         survivor = (both - {victim}).pop()
         lost = [lane for lane, pid in shared.items() if pid == victim]
         async with AsyncClient(system.grpc) as client, watched(client, f"failover {victim}") as history:
-            load = Load(client, history, tasks=1500, slow_every=20)
+            load = Load(client, history, tasks=1500 * SCALE, slow_every=20)
             async with asyncio.TaskGroup() as group:
                 group.create_task(load.run())
-                await history.until_ended(chance.randrange(200, 500))
+                await history.until_ended(chance.randrange(200, 500) * SCALE)
                 os.kill(victim, signal.SIGKILL)
                 killed_s = time.monotonic()
                 ended = history.ended
