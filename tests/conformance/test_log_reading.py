@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import pytest
 
+from forebay.tasks.v1.envelope_pb2 import Ended, Endings
 from scheduler.ports.log import Kept
 from tests.conformance.logs import Log, connect, payloads
 from tests.conformance.test_log import EVERY_LOG, Broker, start
@@ -105,7 +106,8 @@ async def test_parked_bundles_are_kept_by_pool(log: Log) -> None:
 
 async def test_the_journal_keeps_endings(log: Log) -> None:
     publisher, reader = await log.publisher(), await log.reader()
-    mine = [uuid4().bytes for _ in range(3)]
+    # As it is read elsewhere: the tests of a session share a broker, and a broker has one journal.
+    mine = [Endings(ended=[Ended(ids=[uuid4().hex])]).SerializeToString() for _ in range(3)]
     for payload in mine:
         await publisher.journal(payload)
     # The journal is one for all pools: other tests write to it too.

@@ -41,7 +41,7 @@ WORKERS: Final = 6
 BATCH: Final = 40
 WAIT_S: Final = 120.0
 KEPT_S: Final = 30
-LOG_LIMIT_MB: Final = 64
+LOG_LIMIT_MB: Final = 4
 MEASURE_S: Final = 5.0
 SETTINGS: Final = {
     "FOREBAY_SCHEDULER_LEASE_MS": "3000",
@@ -71,6 +71,8 @@ class Tally:
     attempts: Counter[int] = field(default_factory=Counter)
     memory_mb: dict[str, list[float]] = field(default_factory=dict)
     disk_mb: list[float] = field(default_factory=list)
+    exchanges: int = 0
+    """How often the log went on in a fresh folder."""
     breaches: list[str] = field(default_factory=list)
 
 
@@ -153,6 +155,7 @@ class Soak:
             group.create_task(self._measure())
         await self._look_for_leftovers()
         self._look_for_growth()
+        self.tally.exchanges = sum("going on with a fresh one" in line for line in self._system.lines)
         return self.tally
 
     @property
@@ -302,7 +305,8 @@ def report(tally: Tally, seed: int, minutes: float) -> None:
         )
     if tally.disk_mb:
         show(
-            f"disk              {max(tally.disk_mb):.0f} MB at most, {tally.disk_mb[-1]:.0f} MB at the end\n"
+            f"disk              {max(tally.disk_mb):.0f} MB at most, {tally.disk_mb[-1]:.0f} MB at the end; "
+            f"{tally.exchanges} times a fresh log\n"
         )
     for breach in tally.breaches[:20]:
         show(f"BREACH            {breach}\n")

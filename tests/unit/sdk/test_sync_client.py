@@ -105,7 +105,9 @@ async def test_ctrl_c_ends_whatever_the_client_waits_for(
     gateway.tasks.pop(id_) if "watch" in doing else None
     gateway.output[id_] = []
     program = (
-        "import sys\n"
+        "import signal, sys\n"
+        # A shell that runs the tests in the background lets its children ignore Ctrl-C.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from forebay.client import Client\n"
         f"client, task = Client({address!r}), {id_!r}\n"
         "print('ready', flush=True)\n"
