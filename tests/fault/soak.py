@@ -34,6 +34,8 @@ from forebay.client import (
     task_spec,
 )
 from forebay.tasks.v1.task_pb2 import TaskSpec
+from services.cli.up.child import DEATHS_ALLOWED
+from services.cli.up.supervisor import DEATHS_WITHIN_S
 from tests.system import System, forebay_up
 from tests.tiny_models import save_add, save_countdown, save_picky
 
@@ -144,6 +146,7 @@ class Soak:
         self._run = f"soak-{seed}"
         self._end_s = time.monotonic() + minutes * 60
         self._numbers = 0
+        self._deaths: dict[str, list[float]] = {}
         self.tally = Tally()
 
     async def run(self) -> Tally:
@@ -160,6 +163,8 @@ class Soak:
 
     @property
     def _over(self) -> bool:
+        if self._system.process.poll() is not None:
+            raise AssertionError("the system ended by itself:\n" + "\n".join(self._system.lines[-20:]))
         return time.monotonic() >= self._end_s
 
     async def _work(self) -> None:
@@ -209,6 +214,8 @@ class Soak:
         while not self._over:
             await asyncio.sleep(self._chance.uniform(3.0, 9.0))
             name = self._chance.choice(MORTALS)
+            if not self._may_die(name):
+                continue
             try:
                 if name in ("add", "countdown", "picky"):
                     os.kill(self._system.runner(name).pid, signal.SIGKILL)
@@ -221,6 +228,15 @@ class Soak:
                 # A runner that is just being started again cannot be killed.
                 continue
             self.tally.kills[name] += 1
+
+    def _may_die(self, name: str) -> bool:
+        """Whether one more death of it is an accident, and not the reason for which `up` gives up a child."""
+        now = time.monotonic()
+        lately = [at for at in self._deaths.get(name, []) if now - at < DEATHS_WITHIN_S + 5]
+        if len(lately) >= DEATHS_ALLOWED - 1:
+            return False
+        self._deaths[name] = [*lately, now]
+        return True
 
     async def _measure(self) -> None:
         while not self._over:

@@ -225,12 +225,13 @@ class Supervisor:
             pause_s = min(LONGEST_PAUSE_S, pause_s * 2)
 
     async def _renew(self, child: Child) -> None:
-        """Start a child anew, unless it is down anyway; what it needs for it is waited for no longer than we run."""
+        """Start a child anew, unless it is down anyway, or somebody is at it: it may wait for the dead one."""
+        if self.surgery.locked() or not child.ready.is_set():
+            return
         with contextlib.suppress(Stopped, StartupRefused):
             async with self.surgery:
-                if child.ready.is_set():
-                    await self.halt(child.spec.name, child.spec.grace_s)
-                    await self.resume(child.spec.name)
+                await self.halt(child.spec.name, child.spec.grace_s)
+                await self.resume(child.spec.name)
 
     def _end(self, why: str) -> None:
         """End everything for a reason."""

@@ -290,3 +290,18 @@ async def test_a_child_that_died_has_those_started_anew_that_it_leaves_in_disord
         "broker: starting",
         "worker: starting",
     ]
+
+
+async def test_a_death_while_somebody_exchanges_children_waits_for_nobody(
+    tmp_path: Path, heard: Heard, free_ports: list[int]
+) -> None:
+    broker = server("broker", free_ports[0])
+    worker = replace(server("worker", free_ports[1], after=("broker",)), renews=("broker",))
+    supervisor = Supervisor([broker, worker], tmp_path, heard.say)
+    async with asyncio.timeout(15), supervisor.running():
+        await supervisor.started()
+        before = supervisor.pids
+        async with supervisor.surgery:
+            os.kill(before["worker"], signal.SIGKILL)
+            await heard.wait_for("worker: ready", times=2)
+        assert supervisor.pids["broker"] == before["broker"]
