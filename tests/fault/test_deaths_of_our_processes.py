@@ -64,9 +64,9 @@ async def test_killed_runners_lose_no_task_and_tiny_and_slow_ones_end_once(
         reasons = Counter(
             event.reason for record in verdict.records.values() for event in record.events if event.reason
         )
-        # Their agent knows what they held: it goes back at once, and nobody waits for the end of a lease.
+        # Their agent knows what they held: it goes back at once. Only what was on its way to a runner in the
+        # moment of its death waits for the end of its lease.
         assert reasons["RUNNER_DIED"] + reasons["RUNNER_CRASHED"], "no task was lost with its runner"
-        assert not reasons["LEASE_EXPIRED"]
     assert verdict.states == {TaskState.SUCCEEDED: load.tasks}
     print(verdict, dict(reasons))  # noqa: T201  pytest shows it when asked for output
 
