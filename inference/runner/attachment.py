@@ -127,6 +127,8 @@ class Attachment:
             self._taker.assigned(response.assignments, session)
         if response.cancelled:
             self._taker.cancelled(response.cancelled)
+        if response.no_more:
+            session.last_came()
 
 
 async def _write(stream: Stream, session: Session) -> None:

@@ -24,6 +24,7 @@ class Session:
         self._held = 0
         self._closed = False
         self._finishing = False
+        self._last_came = False
         self.answered = False
         """Whether the scheduler has said anything."""
         self.ended = asyncio.Event()
@@ -61,8 +62,15 @@ class Session:
         self.ended.set()
 
     def finish(self) -> None:
-        """Say what there is to say, and then nothing any more."""
+        """Say that the runner goes, settle what was on its way until `last_came`, and then say nothing any more."""
         self._finishing = True
+        self._next.leaving = True
+        self._dirty = True
+        self._ready.set()
+
+    def last_came(self) -> None:
+        """Note that the scheduler sends no more tasks."""
+        self._last_came = True
         self._ready.set()
 
     async def next_request(self) -> AttachRequest | None:
@@ -78,7 +86,7 @@ class Session:
                 self._granted = wanted
                 self._dirty = False
                 return request
-            if self._finishing:
+            if self._finishing and self._last_came:
                 return None
             self._ready.clear()
             await self._ready.wait()

@@ -111,7 +111,10 @@ class Workload:
         self._executor.hand_back()
 
     def abandon(self) -> None:
-        """Stop what still runs and give it back: nothing of it is visible, and another runner may have it."""
+        """Take no more, stop what still runs and give it back: nothing of it is visible, and another runner may have
+        it.
+        """
+        self._draining = True
         self._drop(list(self._tasks.values()), Fate.RETURNED)
 
     async def emptied(self) -> None:

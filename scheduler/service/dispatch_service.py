@@ -95,9 +95,13 @@ class DispatchServicer(DispatchServiceServicer):
             if stream.silent:
                 stream.silent = False
                 self._credit.set()
+            # Before anything is put on the log again: what a runner gives back must not come to it once more.
+            self._heard_credit(stream, request.credits)
+            if request.leaving:
+                stream.leaving = True
+                stream.send(AttachResponse(no_more=True))
             if request.settled:
                 await self._heard_settled(request.settled)
-            self._heard_credit(stream, request.credits)
 
     def _heard_credit(self, stream: RunnerStream, credits: int) -> None:
         stream.credits += credits

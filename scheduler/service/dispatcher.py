@@ -137,7 +137,7 @@ class Dispatcher:
         leasing_ns: int,
         leased_ns: int,
     ) -> None:
-        if not stream.attached:
+        if stream.leaving or not stream.attached:
             await self._take_back(granted)
             return
         # Another scheduler's sweeper may have ended the attempt before this one: its message is stale now.

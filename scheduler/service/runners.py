@@ -38,6 +38,8 @@ class RunnerStream:
     given_up: asyncio.Event = field(default_factory=asyncio.Event)
     """Set once it did not read what was meant for it: its stream is ended then."""
     attached: bool = True
+    leaving: bool = False
+    """Whether it said that it goes: it gets nothing more, and what it settles still counts."""
     silent: bool = False
     """Whether it lost a lease and has not been heard since: it may be frozen, and gets nothing until it speaks."""
 
@@ -45,6 +47,11 @@ class RunnerStream:
     def of(cls, hello: Hello) -> "RunnerStream":
         """Make one of a runner's first message."""
         return cls(hello.runner, hello.model, hello.pool)
+
+    @property
+    def takes(self) -> bool:
+        """Whether it may be given tasks."""
+        return self.credits > 0 and not self.silent and not self.leaving
 
     def send(self, message: AttachResponse) -> None:
         """Let a message wait to be written. One for which there is no room is dropped, and the runner given up: what
@@ -78,7 +85,7 @@ class Roster:
         """Sum up free credit by model."""
         credits: dict[str, int] = {}
         for stream in self._streams:
-            if stream.pool == pool and stream.credits > 0 and not stream.silent:
+            if stream.pool == pool and stream.takes:
                 credits[stream.model] = credits.get(stream.model, 0) + stream.credits
         return credits
 
@@ -97,9 +104,7 @@ class Roster:
             streams = candidates.get(task.model)
             if streams is None:
                 streams = candidates[task.model] = [
-                    s
-                    for s in self._streams
-                    if s.pool == pool and s.model == task.model and s.credits > 0 and not s.silent
+                    s for s in self._streams if s.pool == pool and s.model == task.model and s.takes
                 ]
             stream = streams[0] if len(streams) == 1 else max(streams, key=lambda s: s.credits)
             stream.credits -= 1

@@ -213,6 +213,46 @@ async def test_tasks_handed_back_by_a_draining_runner_go_to_another_uncharged(wo
                 assert await world.finish(held) == [Written.WRITTEN]
 
 
+async def test_a_runner_that_leaves_gets_nothing_of_what_it_handed_back(world: World) -> None:
+    ids = await world.submit(2)
+    async with world.scheduler() as scheduler, world.attached(scheduler, credits=9) as leaving:
+        held = await leaving.assigned(2)
+        returned = [Settled(id=i, attempt=attempt, fate=Settled.FATE_RETURNED) for i, attempt in held]
+        # One message, as a runner sends it that gives up everything at once.
+        leaving.requests.put_nowait(AttachRequest(credits=-7, settled=returned, leaving=True))
+        assert (await leaving.answers.get()).no_more
+        await world.entered(TaskState.QUEUED, *ids)
+        await world.pass_time(3)
+        assert leaving.answers.empty()
+        async with world.attached(scheduler, credits=2, name="r2") as runner:
+            assert await runner.assigned(2) == [(i, 2) for i in ids]
+
+
+async def test_a_lease_granted_while_its_runner_leaves_is_undone_and_not_charged(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = await world.submit(1, max_attempts=1)
+    records = world.store.records
+    lease = records.lease
+    granted, told = asyncio.Event(), asyncio.Event()
+
+    async def answered_late(*given: Any) -> list[LeaseReply]:
+        replies = list(await lease(*given))
+        granted.set()
+        await told.wait()
+        return replies
+
+    monkeypatch.setattr(records, "lease", answered_late)
+    async with world.scheduler() as scheduler, world.attached(scheduler, credits=1) as leaving:
+        await granted.wait()
+        leaving.requests.put_nowait(AttachRequest(leaving=True))
+        assert (await leaving.answers.get()).no_more
+        told.set()
+        async with world.attached(scheduler, credits=1, name="r2") as runner:
+            assert await runner.assigned(1) == [(ids[0], 2)]
+        assert leaving.answers.empty()
+
+
 async def test_a_stream_that_breaks_while_its_tasks_are_handed_back_keeps_no_message_for_ever(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

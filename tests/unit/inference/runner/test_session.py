@@ -105,10 +105,17 @@ async def test_a_closed_stream_takes_reports_and_drops_them() -> None:
     assert session.ended.is_set()
 
 
-async def test_finishing_says_what_is_left_and_then_nothing() -> None:
+async def test_finishing_settles_what_was_on_its_way_and_then_says_nothing() -> None:
     session = Session(Hello())
     session.assigned(1)
     session.settle("a", 1, Fate.TERMINAL)
     session.finish()
-    assert [s.id for s in (await said(session)).settled] == ["a"]
+    last = await said(session)
+    assert last.leaving
+    assert [s.id for s in last.settled] == ["a"]
+    assert await silent(session)
+    session.assigned(1)
+    session.settle("b", 1, Fate.RETURNED)
+    session.last_came()
+    assert [s.id for s in (await said(session)).settled] == ["b"]
     assert await session.next_request() is None

@@ -179,6 +179,15 @@ async def test_what_runs_beyond_the_grace_period_is_stopped_and_handed_back() ->
     assert b.fates() == [Fate.RETURNED]
 
 
+async def test_what_was_on_its_way_when_all_was_given_up_is_given_back() -> None:
+    async with bench(EngineKind.GENERATE) as b:
+        b.workload.abandon()
+        b.workload.assigned([assignment(generate_spec())], b.source)
+        assert len(b.workload) == 0
+        assert b.executor.admitted == []
+    assert b.fates() == [Fate.RETURNED]
+
+
 async def test_a_stream_is_whole_and_ends_with_the_state() -> None:
     async with bench(EngineKind.GENERATE) as b:
         [task] = await b.lease(generate_spec())

@@ -29,9 +29,14 @@ class AttachRequest(google.protobuf.message.Message):
     HELLO_FIELD_NUMBER: builtins.int
     CREDITS_FIELD_NUMBER: builtins.int
     SETTLED_FIELD_NUMBER: builtins.int
+    LEAVING_FIELD_NUMBER: builtins.int
     credits: builtins.int
     """More tasks that the runner is ready to take from this scheduler. Adds to what it granted before; may be
     negative to take back credit that has not been used.
+    """
+    leaving: builtins.bool
+    """The runner goes and wants nothing more. What is on its way to it comes first, then `no_more`; what it settles after
+    that still counts.
     """
     @property
     def hello(self) -> Global___Hello:
@@ -47,10 +52,11 @@ class AttachRequest(google.protobuf.message.Message):
         hello: Global___Hello | None = ...,
         credits: builtins.int = ...,
         settled: collections.abc.Iterable[Global___Settled] | None = ...,
+        leaving: builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: typing_extensions.TypeAlias = typing.Literal["hello", b"hello"]
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["credits", b"credits", "hello", b"hello", "settled", b"settled"]
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["credits", b"credits", "hello", b"hello", "leaving", b"leaving", "settled", b"settled"]
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
 
 Global___AttachRequest: typing_extensions.TypeAlias = AttachRequest
@@ -149,8 +155,11 @@ class AttachResponse(google.protobuf.message.Message):
     ASSIGNMENTS_FIELD_NUMBER: builtins.int
     CANCELLED_FIELD_NUMBER: builtins.int
     LEASE_MS_FIELD_NUMBER: builtins.int
+    NO_MORE_FIELD_NUMBER: builtins.int
     lease_ms: builtins.int
     """How long a lease stands without renewal, in milliseconds. In the first response."""
+    no_more: builtins.bool
+    """The answer to `leaving`: no assignment comes after this."""
     @property
     def assignments(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Assignment]:
         """Leased tasks to execute."""
@@ -165,8 +174,9 @@ class AttachResponse(google.protobuf.message.Message):
         assignments: collections.abc.Iterable[Global___Assignment] | None = ...,
         cancelled: collections.abc.Iterable[builtins.str] | None = ...,
         lease_ms: builtins.int = ...,
+        no_more: builtins.bool = ...,
     ) -> None: ...
-    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["assignments", b"assignments", "cancelled", b"cancelled", "lease_ms", b"lease_ms"]
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["assignments", b"assignments", "cancelled", b"cancelled", "lease_ms", b"lease_ms", "no_more", b"no_more"]
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
 
 Global___AttachResponse: typing_extensions.TypeAlias = AttachResponse
