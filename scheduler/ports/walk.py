@@ -2,8 +2,10 @@
 backups, never for the ordinary way: it reads every record. Guarantees as in ports/records.py.
 """
 
+from collections.abc import AsyncIterator
 from typing import NamedTuple, Protocol
 
+from scheduler.ids import PARTITIONS
 from scheduler.ports.records import Republication
 from scheduler.states import TaskState
 
@@ -24,3 +26,14 @@ class WalkStore(Protocol):
         not ended and the next cursor, empty at the end. Tasks that exist during the whole walk are met at least once.
         """
         ...
+
+
+async def open_pages(store: WalkStore, limit: int) -> AsyncIterator[list[OpenTask]]:
+    """Go through all partitions; yields what was found in each look at up to `limit` records. Raises as the store."""
+    for partition in range(PARTITIONS):
+        after = ""
+        while True:
+            tasks, after = await store.open_tasks(partition, after, limit)
+            yield tasks
+            if not after:
+                break

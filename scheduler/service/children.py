@@ -6,7 +6,6 @@ Every step is idempotent, so it can be done by several schedulers and as often a
 import logging
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from hashlib import sha1
 from itertools import islice
 from typing import NamedTuple, TypeVar
 
@@ -17,6 +16,7 @@ from scheduler.errors import ParentOutputUnusable
 from scheduler.policies.parents import OnParentFailure
 from scheduler.ports.follow_ups import ChildVerdict, FollowUpStore, Release, Released
 from scheduler.ports.records import QueryStore, Record, Republication
+from scheduler.replacing import envelope_digest
 from scheduler.service.outgoing import Outgoing
 from scheduler.service.parent_outputs import wanted_parents, with_outputs
 from scheduler.states import TaskState
@@ -161,7 +161,7 @@ def _fill(blocked: Blocked, results: Mapping[str, bytes]) -> Release:
     """Return the release of a child whose parents have all ended, with their outputs in its input."""
     child = blocked.envelope
     parent = child.parents[-1] if child.parents else ""
-    replaces = sha1(blocked.raw, usedforsecurity=False).hexdigest()
+    replaces = envelope_digest(blocked.raw)
     try:
         filled = with_outputs(child, results)
         return Release(child.id, parent, ChildVerdict.RUN, envelope=filled, replaces=replaces)

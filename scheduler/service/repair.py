@@ -5,9 +5,8 @@ were in it. The others get a second message under the same number, which is foun
 import logging
 
 from scheduler.errors import ServerUnavailable
-from scheduler.ids import PARTITIONS
 from scheduler.ports.clock import Clock
-from scheduler.ports.walk import WalkStore
+from scheduler.ports.walk import WalkStore, open_pages
 from scheduler.service.republisher import Republisher
 from scheduler.service.unreadable import Losses
 from scheduler.states import TaskState
@@ -48,13 +47,8 @@ class Repair:
 
     async def _republish(self) -> int:
         count = 0
-        for partition in range(PARTITIONS):
-            cursor = ""
-            while True:
-                tasks, cursor = await self._walk.open_tasks(partition, cursor, PAGE)
-                queued = [task.publication for task in tasks if task.state is TaskState.QUEUED]
-                await self._republisher.publish(queued, ())
-                count += len(queued)
-                if not cursor:
-                    break
+        async for tasks in open_pages(self._walk, PAGE):
+            queued = [task.publication for task in tasks if task.state is TaskState.QUEUED]
+            await self._republisher.publish(queued, ())
+            count += len(queued)
         return count

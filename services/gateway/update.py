@@ -4,12 +4,13 @@ A task that is queued is published anew under the next number; its old message i
 """
 
 from collections.abc import Sequence
-from hashlib import sha1, sha256
+from hashlib import sha256
 from typing import Final
 
 from forebay.tasks.v1 import envelope_pb2, task_pb2, task_service_pb2
 from scheduler.errors import ForebayError, TaskMoved, TaskNotFound, TaskNotWaiting
 from scheduler.ports.records import QueryStore, Record, Update, Updated
+from scheduler.replacing import envelope_digest
 from scheduler.states import TaskState
 from services.gateway import convert
 from services.gateway.republishing import Republish
@@ -122,5 +123,5 @@ def changed(record: Record, request: task_service_pb2.UpdateTasksRequest) -> Upd
         envelope.deadline_ms,
         envelope.not_before_ms,
         envelope.SerializeToString(),
-        sha1(record.envelope, usedforsecurity=False).hexdigest(),
+        envelope_digest(record.envelope),
     )

@@ -7,8 +7,7 @@ leased once. Called by `forebay recover --republish`, and by `forebay up` after 
 from dataclasses import dataclass
 from typing import Final
 
-from scheduler.ids import PARTITIONS
-from scheduler.ports.walk import WalkStore
+from scheduler.ports.walk import WalkStore, open_pages
 from scheduler.states import TaskState
 from services.bundling import Bundler
 
@@ -32,18 +31,13 @@ async def republish(store: WalkStore, bundler: Bundler, *, dry_run: bool = False
     Raises RecordsUnavailable and LogUnavailable; doing it again is harmless.
     """
     done = Republished()
-    for partition in range(PARTITIONS):
-        after = ""
-        while True:
-            tasks, after = await store.open_tasks(partition, after, PAGE)
-            queued = [task for task in tasks if task.state is TaskState.QUEUED]
-            others = [task for task in tasks if task.state is not TaskState.QUEUED]
-            if not dry_run:
-                await bundler.put([task.publication for task in queued])
-                await bundler.put([task.publication for task in others], parked=True)
-            done.queued += len(queued)
-            done.parked += len(others)
-            if not after:
-                break
+    async for tasks in open_pages(store, PAGE):
+        queued = [task for task in tasks if task.state is TaskState.QUEUED]
+        others = [task for task in tasks if task.state is not TaskState.QUEUED]
+        if not dry_run:
+            await bundler.put([task.publication for task in queued])
+            await bundler.put([task.publication for task in others], parked=True)
+        done.queued += len(queued)
+        done.parked += len(others)
     await bundler.flush()
     return done

@@ -1,7 +1,6 @@
 """What follows from endings, in memory."""
 
 from collections.abc import Sequence
-from hashlib import sha1
 from itertools import islice
 
 from scheduler.adapters.memory.rows import Row
@@ -9,6 +8,7 @@ from scheduler.adapters.memory.state import State
 from scheduler.ids import is_task_id, partition_of
 from scheduler.ports.follow_ups import ChildVerdict, FollowUp, Release, Released
 from scheduler.ports.records import PublishTicket, Republication
+from scheduler.replacing import envelope_digest
 from scheduler.states import Event, TaskState
 
 
@@ -75,7 +75,7 @@ class MemoryFollowUps:
             self._state.move(row, _ending(release), release.reason)
             return Released.ENDED
         row.waits_for.discard(release.parent)
-        if release.replaces not in ("", sha1(row.task.envelope, usedforsecurity=False).hexdigest()):
+        if release.replaces not in ("", envelope_digest(row.task.envelope)):
             return Released.READY
         if release.envelope:
             row.task = row.task._replace(envelope=release.envelope)

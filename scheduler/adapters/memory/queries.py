@@ -1,7 +1,6 @@
 """Reads, cancels and changes tasks in memory."""
 
 from collections.abc import Sequence
-from hashlib import sha1
 
 from scheduler.adapters.memory.rows import Row
 from scheduler.adapters.memory.sorted_sets import Listing
@@ -15,6 +14,7 @@ from scheduler.ports.records import (
     Update,
     Updated,
 )
+from scheduler.replacing import envelope_digest
 from scheduler.states import WAITING, Event, TaskState
 
 
@@ -110,6 +110,6 @@ def _refusal(row: Row | None, update: Update, tenant: str) -> Updated:
         return Updated.NOT_FOUND
     if row.state is TaskState.RUNNING or row.state.terminal:
         return Updated.NOT_WAITING
-    if update.replaces not in ("", sha1(row.task.envelope, usedforsecurity=False).hexdigest()):
+    if update.replaces not in ("", envelope_digest(row.task.envelope)):
         return Updated.MOVED
     return Updated.UPDATED if row.publication == update.publication else Updated.MOVED
