@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import chain
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from scheduler.lanes import Lane
 from scheduler.policies.levels import WeightedLevels
@@ -22,6 +22,7 @@ EnvelopeT = TypeVar("EnvelopeT")
 """What the log carried for one task; opaque here."""
 BundleT = TypeVar("BundleT")
 """The message that a task came in, as the settlement knows it; opaque here."""
+_NO_RESERVES: Final[Mapping[str, int]] = {}
 
 
 @dataclass(slots=True, eq=False)
@@ -88,34 +89,15 @@ class Window(Generic[EnvelopeT, BundleT]):
             held.clear()
             self._line_up(level, tasks)
 
-    def take(self, credits: Mapping[str, int], limit: int) -> list[WaitingTask[EnvelopeT, BundleT]]:
-        """Remove and return up to `limit` tasks, next first, at most `credits[model]` of each model."""
-        left = {model: count for model, count in credits.items() if count > 0}
-        heads = {
-            level: queues for level, queues in self._queues.items() if any(model in left for model in queues)
-        }
-        taken: list[WaitingTask[EnvelopeT, BundleT]] = []
-        while heads and len(taken) < limit:
-            level = self._levels.pick(heads)
-            if level is None:
-                break
-            queues = heads[level]
-            model = self._oldest_model(queues, left)
-            if model is None:
-                del heads[level]
-                continue
-            queue = queues[model]
-            task = queue.popleft()
-            if not queue:
-                del queues[model]
-            self._levels.charge(level)
-            self._waiting[task.lane] -= 1
-            taken.append(task)
-            left[model] -= 1
-            if left[model] == 0:
-                del left[model]
-            if not queues:
-                del heads[level]
+    def take(
+        self, credits: Mapping[str, int], limit: int, reserves: Mapping[str, int] = _NO_RESERVES
+    ) -> list[WaitingTask[EnvelopeT, BundleT]]:
+        """Remove and return up to `limit` tasks, next first, at most `credits[model]` of each model; beyond that,
+        `reserves[model]` CRITICAL ones.
+        """
+        taken = self._take_shares(credits, limit)
+        if reserves and len(taken) < limit:
+            taken += self._take_critical(reserves, limit - len(taken))
         return taken
 
     def stuck(
@@ -195,6 +177,54 @@ class Window(Generic[EnvelopeT, BundleT]):
         if idle and count:
             self._levels.arrive(level)
         return count + held
+
+    def _take_shares(self, credits: Mapping[str, int], limit: int) -> list[WaitingTask[EnvelopeT, BundleT]]:
+        """Take what the levels' shares say."""
+        left = {model: count for model, count in credits.items() if count > 0}
+        heads = {
+            level: queues for level, queues in self._queues.items() if any(model in left for model in queues)
+        }
+        taken: list[WaitingTask[EnvelopeT, BundleT]] = []
+        while heads and len(taken) < limit:
+            level = self._levels.pick(heads)
+            if level is None:
+                break
+            queues = heads[level]
+            model = self._oldest_model(queues, left)
+            if model is None:
+                del heads[level]
+                continue
+            queue = queues[model]
+            task = queue.popleft()
+            if not queue:
+                del queues[model]
+            self._levels.charge(level)
+            self._waiting[task.lane] -= 1
+            taken.append(task)
+            left[model] -= 1
+            if left[model] == 0:
+                del left[model]
+            if not queues:
+                del heads[level]
+        return taken
+
+    def _take_critical(
+        self, reserves: Mapping[str, int], limit: int
+    ) -> list[WaitingTask[EnvelopeT, BundleT]]:
+        """Take CRITICAL tasks, first in first out by model."""
+        queues = self._queues[Level.CRITICAL]
+        taken: list[WaitingTask[EnvelopeT, BundleT]] = []
+        for model in [model for model in queues if reserves.get(model, 0) > 0]:
+            queue = queues[model]
+            count = min(reserves[model], limit - len(taken), len(queue))
+            taken += [queue.popleft() for _ in range(count)]
+            if not queue:
+                del queues[model]
+        if taken:
+            self._levels.charge(Level.CRITICAL, len(taken))
+            for task in taken:
+                self._waiting[task.lane] -= 1
+        return taken
 
     @staticmethod
     def _oldest_model(

@@ -72,7 +72,9 @@ class Dispatcher:
                 pass
 
     async def _round(self) -> bool:
-        tasks = self._window.take(self._roster.credits(self._pool), self._batch)
+        tasks = self._window.take(
+            self._roster.credits(self._pool), self._batch, self._roster.reserves(self._pool)
+        )
         if not tasks:
             return False
         lanes: set[Lane] = {task.lane for task in tasks}

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from forebay.dispatch.v1.dispatch_service_pb2 import AttachResponse, Hello
 from scheduler.service.entry import Waiting
+from scheduler.states import Level
 
 OUTBOX = 4096
 """Messages to one runner that may wait to be written. Credit bounds what is in them; a runner that does not read
@@ -29,6 +30,8 @@ class RunnerStream:
     pool: str
     credits: int = 0
     """Tasks that it is ready to take and that were not assigned yet; below 0 while it takes credit back."""
+    reserve: int = 0
+    """How much of its credit it wants kept for CRITICAL tasks."""
     holds: dict[str, Running] = field(default_factory=dict)
     leasing: set[str] = field(default_factory=set)
     """Tasks whose lease for it was asked for and not answered yet."""
@@ -46,12 +49,21 @@ class RunnerStream:
     @classmethod
     def of(cls, hello: Hello) -> "RunnerStream":
         """Make one of a runner's first message."""
-        return cls(hello.runner, hello.model, hello.pool)
+        return cls(hello.runner, hello.model, hello.pool, reserve=hello.reserve)
 
     @property
     def takes(self) -> bool:
-        """Whether it may be given tasks."""
+        """Whether it may be given CRITICAL tasks."""
         return self.credits > 0 and not self.silent and not self.leaving
+
+    @property
+    def unreserved(self) -> int:
+        """Credit for tasks of any level."""
+        if not self.reserve:
+            return self.credits
+        # Several schedulers share a runner's credit: the reserve must not be all that one of them has.
+        granted = self.credits + len(self.holds) + len(self.leasing)
+        return self.credits - min(self.reserve, granted // 3)
 
     def send(self, message: AttachResponse) -> None:
         """Let a message wait to be written. One for which there is no room is dropped, and the runner given up: what
@@ -82,12 +94,21 @@ class Roster:
         return held
 
     def credits(self, pool: str) -> dict[str, int]:
-        """Sum up free credit by model."""
+        """Sum up free credit for tasks of any level, by model."""
         credits: dict[str, int] = {}
         for stream in self._streams:
-            if stream.pool == pool and stream.takes:
-                credits[stream.model] = credits.get(stream.model, 0) + stream.credits
+            if stream.pool == pool and stream.takes and (free := stream.unreserved) > 0:
+                credits[stream.model] = credits.get(stream.model, 0) + free
         return credits
+
+    def reserves(self, pool: str) -> dict[str, int]:
+        """Sum up free credit that is kept for CRITICAL tasks, by model."""
+        reserves: dict[str, int] = {}
+        for stream in self._streams:
+            if stream.reserve and stream.pool == pool and stream.takes:
+                kept = stream.credits - max(0, stream.unreserved)
+                reserves[stream.model] = reserves.get(stream.model, 0) + kept
+        return reserves
 
     def served(self, pool: str) -> set[str]:
         """Return the models that attached runners of a pool run, whether they have credit or not."""
@@ -96,7 +117,7 @@ class Roster:
     def share_out(self, pool: str, tasks: Iterable[Waiting]) -> dict[RunnerStream, list[Waiting]]:
         """Give each task to the runner of its model with the most free credit, and use that credit up.
 
-        The caller takes no more tasks of a model than `credits` says.
+        The caller takes no more tasks of a model than `credits` and, for CRITICAL ones, `reserves` say.
         """
         shares: dict[RunnerStream, list[Waiting]] = {}
         candidates: dict[str, list[RunnerStream]] = {}
@@ -106,7 +127,10 @@ class Roster:
                 streams = candidates[task.model] = [
                     s for s in self._streams if s.pool == pool and s.model == task.model and s.takes
                 ]
-            stream = streams[0] if len(streams) == 1 else max(streams, key=lambda s: s.credits)
+            stream = streams[0]
+            if len(streams) > 1:
+                critical = task.lane.level is Level.CRITICAL
+                stream = max(streams, key=lambda s: s.credits if critical else s.unreserved)
             stream.credits -= 1
             shares.setdefault(stream, []).append(task)
         return shares

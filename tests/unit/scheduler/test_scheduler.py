@@ -49,6 +49,25 @@ async def test_the_highest_level_is_assigned_first(world: World) -> None:
         assert [i for i, _ in await runner.assigned(1)] == low[:1]
 
 
+async def test_a_runner_full_of_other_work_has_room_for_critical_tasks(world: World) -> None:
+    low = await world.submit(9, Level.LOW)
+    async with world.scheduler() as scheduler, world.attached(scheduler, credits=6, reserve=2) as runner:
+        assert [i for i, _ in await runner.assigned(4)] == low[:4]
+        await world.pass_time(2)
+        assert runner.answers.empty()
+        critical = await world.submit(3, Level.CRITICAL)
+        assert [i for i, _ in await runner.assigned(2)] == critical[:2]
+        # Credit that comes back goes by the levels' shares again.
+        runner.grant(1)
+        assert [i for i, _ in await runner.assigned(1)] == critical[2:]
+
+
+async def test_a_reserve_never_takes_all_that_a_runner_grants(world: World) -> None:
+    low = await world.submit(3, Level.LOW)
+    async with world.scheduler() as scheduler, world.attached(scheduler, credits=2, reserve=16) as runner:
+        assert [i for i, _ in await runner.assigned(2)] == low[:2]
+
+
 async def test_a_cancelled_task_is_not_assigned_and_its_message_is_dropped(world: World) -> None:
     ids = await world.submit(2)
     assert await world.store.records.cancel(ids[:1], "t", b"e", b"") == [Cancelled.CANCELLED]

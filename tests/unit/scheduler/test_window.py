@@ -234,3 +234,24 @@ def test_whatever_is_held_let_go_and_withdrawn_each_task_leaves_once(moves: list
     gone += w.take({"a": 999, "b": 999}, 999)
     assert sorted(t.id for t in gone) == sorted(t.id for t in added)
     assert all(w.has_room(t.lane) for t in added)
+
+
+def test_only_critical_tasks_leave_on_the_reserve_and_only_when_other_credit_is_used_up() -> None:
+    w = window()
+    for name in ("n1", "n2", "n3"):
+        w.add(task(name))
+    for name in ("c1", "c2", "c3"):
+        w.add(task(name, Level.CRITICAL))
+    assert ids(w.take({"m": 1}, 9, {"m": 1})) == ["c1", "c2"]
+    assert ids(w.take({}, 9, {"m": 5})) == ["c3"]
+    assert ids(w.take({}, 9, {"m": 5})) == []
+    assert ids(w.take({"m": 9}, 9, {"m": 5})) == ["n1", "n2", "n3"]
+
+
+def test_the_reserve_of_another_model_is_of_no_use_and_the_limit_holds_for_both() -> None:
+    w = window()
+    for name in ("c1", "c2", "c3"):
+        w.add(task(name, Level.CRITICAL))
+    assert ids(w.take({}, 9, {"other": 5})) == []
+    assert ids(w.take({"m": 1}, 2, {"m": 9})) == ["c1", "c2"]
+    assert w.has_room(Lane("default", Level.CRITICAL, 0))

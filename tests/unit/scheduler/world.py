@@ -116,11 +116,13 @@ class World:
 
     @asynccontextmanager
     async def attached(
-        self, scheduler: Scheduler, credits: int = 0, name: str = "r1"
+        self, scheduler: Scheduler, credits: int = 0, name: str = "r1", reserve: int = 0
     ) -> AsyncIterator[Runner]:
         runner = Runner(name)
         runner.requests.put_nowait(
-            AttachRequest(hello=Hello(runner=name, model="m", pool="default"), credits=credits)
+            AttachRequest(
+                hello=Hello(runner=name, model="m", pool="default", reserve=reserve), credits=credits
+            )
         )
         async with asyncio.TaskGroup() as group:
             call = group.create_task(scheduler.servicer.Attach(runner.sent(), runner))  # type: ignore[arg-type]

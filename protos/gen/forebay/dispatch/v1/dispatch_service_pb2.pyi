@@ -70,20 +70,26 @@ class Hello(google.protobuf.message.Message):
     RUNNER_FIELD_NUMBER: builtins.int
     MODEL_FIELD_NUMBER: builtins.int
     POOL_FIELD_NUMBER: builtins.int
+    RESERVE_FIELD_NUMBER: builtins.int
     runner: builtins.str
     """The runner's id."""
     model: builtins.str
     """The model that it runs."""
     pool: builtins.str
     """The pool that it serves."""
+    reserve: builtins.int
+    """How much of its credit is for CRITICAL tasks only, so that one finds room however much else waits. The scheduler
+    keeps back no more than a third of what the runner grants it.
+    """
     def __init__(
         self,
         *,
         runner: builtins.str = ...,
         model: builtins.str = ...,
         pool: builtins.str = ...,
+        reserve: builtins.int = ...,
     ) -> None: ...
-    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["model", b"model", "pool", b"pool", "runner", b"runner"]
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["model", b"model", "pool", b"pool", "reserve", b"reserve", "runner", b"runner"]
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
 
 Global___Hello: typing_extensions.TypeAlias = Hello
