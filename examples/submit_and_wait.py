@@ -1,6 +1,6 @@
 """Submit one task and wait for its answer.
 
-python examples/submit_and_wait.py --prompt "What is the capital of France?"
+python examples/submit_and_wait.py --prompt "Name the capital of France."
 """
 
 import argparse
@@ -14,7 +14,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--address", default=os.environ.get("FOREBAY_ADDRESS", "127.0.0.1:7070"))
     parser.add_argument("--model", default="smollm2")
-    parser.add_argument("--prompt", default="What is the capital of France?")
+    parser.add_argument("--prompt", default="Name the capital of France.")
     args = parser.parse_args()
 
     with Client(args.address) as client:

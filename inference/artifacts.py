@@ -19,6 +19,8 @@ from scheduler.errors import ModelUnusable
 
 GENAI_CONFIG = "genai_config.json"
 MODEL_FILE = "model.onnx"
+WIDE_FILE = "wide.onnx"
+"""Beside a language model: the same with other weights, for many tokens at once."""
 MAX_FILES = 10_000
 
 
@@ -54,7 +56,8 @@ def inspect(path: Path) -> Artifact:
     model = _model_in(path)
     if model not in files:
         raise ModelUnusable(f"{path} is not a model: it has no {model.relative_to(path)}")
-    external_files(model)
+    for form in {model, path / WIDE_FILE}.intersection(files):
+        external_files(form)
     kind = EngineKind.GENERATE if path / GENAI_CONFIG in files else EngineKind.TENSOR
     return Artifact(kind, path, model, files)
 

@@ -1,107 +1,99 @@
 """Between the contract's messages and an engine's plain data: TaskSpec -> Request, engine output -> Result.
 
-The gateway calls it to refuse what can never run, the runner to run it. Faults carry paths inside TaskSpec, after
-a prefix of the caller's, for example `tasks[3].generate.top_p`.
+Faults carry paths inside TaskSpec, after a prefix of the caller's, for example `tasks[3].generate.top_p`.
 """
+
+from collections.abc import Iterable, MutableSequence
+from typing import Final
 
 from forebay.tasks.v1 import inputs_pb2, task_pb2
 from inference.engine import (
     Finish,
+    FormatKind,
     GenerateOutput,
     GenerateRequest,
     Message,
     Request,
+    ResponseFormat,
     TensorOutput,
     TensorRequest,
+    TokenLogprob,
 )
+from inference.rules import Faults, check_generate
 from inference.tensor.wire import read_tensors, write_tensors
 from scheduler.errors import FieldFault, InvalidInput
+from scheduler.states import Level
 
-ROLES = ("system", "user", "assistant", "tool")
-MAX_MESSAGES = 1024
-MAX_STOPS = 16
-MAX_STOP_BYTES = 1024
-
-FINISH_REASONS = {
+FINISH_REASONS: Final = {
     Finish.STOP: inputs_pb2.FINISH_REASON_STOP,
     Finish.LENGTH: inputs_pb2.FINISH_REASON_LENGTH,
 }
+DEFAULT_MAX_TOKENS: Final = 256
 
-Faults = list[FieldFault]
 
-
-def request_of(spec: task_pb2.TaskSpec, at: str = "") -> Request:
-    """Return what an engine takes for a task. Raises InvalidInput with every fault found."""
+def request_of(
+    spec: task_pb2.TaskSpec, at: str = "", *, level: Level = Level.NORMAL, tenant: str = ""
+) -> Request:
+    """Return what an engine takes for a task of a level and a tenant. Raises InvalidInput with every fault found."""
     kind = spec.WhichOneof("input")
     if kind == "tensors":
         return tensor_request(spec.tensors, f"{at}tensors")
     if kind == "generate":
-        return generate_request(spec.generate, f"{at}generate")
+        return generate_request(spec.generate, at, level=level, tenant=tenant)
     raise InvalidInput.of(f"{at}input", "exactly one of generate and tensors is required")
 
 
-def generate_request(message: inputs_pb2.GenerateInput, at: str = "generate") -> GenerateRequest:
+def generate_request(
+    message: inputs_pb2.GenerateInput, at: str = "", *, level: Level = Level.NORMAL, tenant: str = ""
+) -> GenerateRequest:
     """Check a generation's limits and fill in the defaults. Raises InvalidInput.
 
-    What only the model knows (its context, its vocabulary, whether it has a chat template) is the engine's to check.
+    What only the model knows (its context, its vocabulary, whether it has a chat template, which grammars it can be
+    held to) is the engine's to check.
     """
     faults: Faults = []
-
-    def check(holds: bool, field: str, fault: str) -> None:
-        if not holds:
-            faults.append(FieldFault(f"{at}.{field}", fault))
-
-    kind = message.WhichOneof("input")
-    check(kind is not None, "input", "exactly one of prompt and messages is required")
-    check(kind != "prompt" or bool(message.prompt), "prompt", "expected text, got none")
-    messages = _messages(message.messages, f"{at}.messages.messages", faults) if kind == "messages" else ()
-    if message.HasField("max_tokens"):
-        check(message.max_tokens >= 1, "max_tokens", f"expected at least 1, got {message.max_tokens}")
-    check(0 <= message.temperature <= 2, "temperature", f"expected 0 to 2, got {message.temperature:g}")
-    if message.HasField("top_p"):
-        check(0 < message.top_p <= 1, "top_p", f"expected over 0 and at most 1, got {message.top_p:g}")
-    check(message.top_k >= 0, "top_k", f"expected 0 or more, got {message.top_k}")
-    check(0 <= message.min_p <= 1, "min_p", f"expected 0 to 1, got {message.min_p:g}")
-    stop = tuple(message.stop)
-    check(len(stop) <= MAX_STOPS, "stop", f"expected at most {MAX_STOPS}, got {len(stop)}")
-    for index, text in enumerate(stop[:MAX_STOPS]):
-        size = len(text.encode())
-        expected = f"expected 1 to {MAX_STOP_BYTES} bytes, got {size}"
-        check(1 <= size <= MAX_STOP_BYTES, f"stop[{index}]", expected)
+    check_generate(message, faults)
     if faults:
-        raise InvalidInput(faults)
+        raise InvalidInput([FieldFault(f"{at}{field}", fault) for field, fault in faults])
+    given = message.HasField
     return GenerateRequest(
-        prompt=message.prompt if kind == "prompt" else None,
-        messages=messages,
-        max_tokens=message.max_tokens if message.HasField("max_tokens") else 256,
+        prompt=message.prompt if message.WhichOneof("input") == "prompt" else None,
+        messages=tuple(
+            Message(one.role, "".join(part.text for part in one.parts)) for one in message.messages.messages
+        ),
+        max_tokens=message.max_tokens if given("max_tokens") else DEFAULT_MAX_TOKENS,
         temperature=message.temperature,
-        top_p=message.top_p if message.HasField("top_p") else 1.0,
+        top_p=message.top_p if given("top_p") else 1.0,
         top_k=message.top_k,
         min_p=message.min_p,
-        seed=message.seed if message.HasField("seed") else None,
-        stop=stop,
+        seed=message.seed if given("seed") else None,
+        stop=tuple(message.stop),
         ignore_eos=message.ignore_eos,
+        stop_token_ids=tuple(message.stop_token_ids),
+        repetition_penalty=message.repetition_penalty if given("repetition_penalty") else 1.0,
+        presence_penalty=message.presence_penalty,
+        frequency_penalty=message.frequency_penalty,
+        logit_bias=dict(message.logit_bias),
+        logprobs=message.logprobs if given("logprobs") else None,
+        n=message.n if given("n") else 1,
+        response_format=_format_of(message.response_format),
+        level=level,
+        tenant=tenant,
     )
 
 
-def _messages(chat: inputs_pb2.ChatMessages, at: str, faults: Faults) -> tuple[Message, ...]:
-    count = len(chat.messages)
-    if not 1 <= count <= MAX_MESSAGES:
-        faults.append(FieldFault(at, f"expected 1 to {MAX_MESSAGES} messages, got {count}"))
-        return ()
-    messages = []
-    for index, message in enumerate(chat.messages):
-        if message.role not in ROLES:
-            faults.append(FieldFault(f"{at}[{index}].role", f"expected one of {', '.join(ROLES)}"))
-        if not message.parts:
-            faults.append(FieldFault(f"{at}[{index}].parts", "expected at least one part"))
-        texts = []
-        for place, part in enumerate(message.parts):
-            if not part.HasField("text"):
-                faults.append(FieldFault(f"{at}[{index}].parts[{place}]", "expected text"))
-            texts.append(part.text)
-        messages.append(Message(message.role, "".join(texts)))
-    return tuple(messages)
+def _format_of(given: inputs_pb2.ResponseFormat) -> ResponseFormat | None:
+    match given.WhichOneof("format"):
+        case "json_object":
+            return ResponseFormat(FormatKind.JSON_OBJECT)
+        case "json_schema":
+            return ResponseFormat(FormatKind.JSON_SCHEMA, given.json_schema)
+        case "regex":
+            return ResponseFormat(FormatKind.REGEX, given.regex)
+        case "grammar":
+            return ResponseFormat(FormatKind.GRAMMAR, given.grammar)
+        case _:
+            return None
 
 
 def tensor_request(message: inputs_pb2.TensorInput, at: str = "tensors") -> TensorRequest:
@@ -118,11 +110,29 @@ def result_of(output: TensorOutput | GenerateOutput) -> task_pb2.Result:
     if isinstance(output, TensorOutput):
         write_tensors(result.tensors, output.outputs)
         return result
+    first, *others = output.choices
     generate = result.generate
-    generate.text = output.text
-    generate.token_ids.extend(output.token_ids)
-    generate.finish_reason = FINISH_REASONS[output.finish]
+    generate.text = first.text
+    generate.token_ids.extend(first.token_ids)
+    generate.finish_reason = FINISH_REASONS[first.finish]
+    write_logprobs(generate.logprobs, first.logprobs)
+    for index, other in enumerate(others, start=1):
+        choice = generate.others.add(
+            index=index,
+            text=other.text,
+            token_ids=other.token_ids,
+            finish_reason=FINISH_REASONS[other.finish],
+        )
+        write_logprobs(choice.logprobs, other.logprobs)
     result.usage.input_tokens = output.input_tokens
-    result.usage.output_tokens = len(output.token_ids)
+    result.usage.output_tokens = output.output_tokens
+    result.usage.cached_tokens = output.cached_tokens
     result.timing.time_to_first_token.FromNanoseconds(round(output.time_to_first_token_s * 1e9))
     return result
+
+
+def write_logprobs(field: MutableSequence[inputs_pb2.TokenLogprob], logprobs: Iterable[TokenLogprob]) -> None:
+    """Append logprobs to a field of a message."""
+    for one in logprobs:
+        top = [inputs_pb2.TopLogprob(token_id=token, logprob=logprob) for token, logprob in one.top]
+        field.append(inputs_pb2.TokenLogprob(token_id=one.token, logprob=one.logprob, top=top))

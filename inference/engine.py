@@ -13,6 +13,8 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from scheduler.states import Level
+
 Array = NDArray[np.generic]
 
 
@@ -46,6 +48,8 @@ class ModelCard:
     inputs: tuple[Signature, ...] = ()
     outputs: tuple[Signature, ...] = ()
     context_length: int = 0
+    batch_invariant: bool = False
+    """Whether an answer does not depend on what runs beside it: tried when the model was loaded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,24 @@ class Message:
     content: str
 
 
+class FormatKind(StrEnum):
+    """What an answer is made to look like."""
+
+    JSON_OBJECT = "json_object"
+    JSON_SCHEMA = "json_schema"
+    REGEX = "regex"
+    GRAMMAR = "grammar"
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseFormat:
+    """What constrains the tokens of an answer."""
+
+    kind: FormatKind
+    definition: str = ""
+    """The JSON schema, the regular expression, or the Lark grammar; empty for json_object."""
+
+
 @dataclass(frozen=True, slots=True)
 class GenerateRequest:
     """A prompt or a chat, and how to continue it. Fields as in forebay.tasks.v1.GenerateInput."""
@@ -77,6 +99,19 @@ class GenerateRequest:
     seed: int | None = None
     stop: tuple[str, ...] = ()
     ignore_eos: bool = False
+    stop_token_ids: tuple[int, ...] = ()
+    repetition_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    logit_bias: Mapping[int, float] = field(default_factory=dict)
+    logprobs: int | None = None
+    """None: none are returned. Otherwise those of the chosen tokens and of that many of the most probable ones."""
+    n: int = 1
+    """Independent answers to the same prompt."""
+    response_format: ResponseFormat | None = None
+    level: Level = Level.NORMAL
+    tenant: str = ""
+    """Whose it is: prompts of one tenant are not recognised for another unless the settings say so."""
 
 
 Request = TensorRequest | GenerateRequest
@@ -97,34 +132,68 @@ class TensorOutput:
 
 
 @dataclass(frozen=True, slots=True)
-class GenerateOutput:
-    """The whole answer."""
+class TokenLogprob:
+    """How probable the model itself found a chosen token: by its raw logits, before bias, constraint, penalties and
+    temperature.
+    """
+
+    token: int
+    logprob: float
+    """Natural logarithm."""
+    top: Sequence[tuple[int, float]] = ()
+    """The most probable tokens and their logprobs, best first; tokens that cannot be are left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One whole answer."""
 
     text: str
     token_ids: Sequence[int]
     finish: Finish
+    logprobs: Sequence[TokenLogprob] = ()
+    """One for each token when they were asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class GenerateOutput:
+    """All answers to one request, in order of their index."""
+
+    choices: Sequence[Choice]
     input_tokens: int
     time_to_first_token_s: float
     """From admission to the first sampled token, by the monotonic clock."""
+    cached_tokens: int = 0
+    """Prompt tokens that were not computed because a cache held them."""
+
+    @property
+    def output_tokens(self) -> int:
+        """Tokens generated, over all choices."""
+        return sum(len(choice.token_ids) for choice in self.choices)
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """New output of a running generation: whole UTF-8 characters only; text may lag behind token_ids."""
+    """New output of one choice: whole UTF-8 characters only; text may lag behind token_ids."""
 
     key: str
     text: str
     token_ids: Sequence[int]
+    index: int = 0
+    logprobs: Sequence[TokenLogprob] = ()
+    finish: Finish | None = None
+    """Set on the last one of a choice."""
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """A request ended with an output. Text of the last step that no Chunk carried is in `tail`."""
+    """A request ended with an output. What the last step brought and no Chunk carried is in `tail`: a Chunk of the
+    choice that ended last; None for tensors.
+    """
 
     key: str
     output: TensorOutput | GenerateOutput
-    tail: str = ""
-    tail_token_ids: Sequence[int] = field(default=())
+    tail: Chunk | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +228,7 @@ class Engine(Protocol):
         ...
 
     def admit(self, key: str, request: Request) -> None:
-        """Take a request in; it ends through `step`. The caller checks `active < capacity` first.
+        """Take a request in; it ends through `step`. The caller checks `active < capacity` first, or `Preempts`.
 
         Raises InvalidInput (all faults at once, fields as paths inside the request) when it can never run.
         """
@@ -203,5 +272,66 @@ class TellsRuns(Protocol):
     """An engine that runs only some of what it holds in a step, and says which."""
 
     def tell_runs(self, tell: Callable[[Sequence[str]], None]) -> None:
-        """Have `tell` called with the keys of each run before it begins, on the thread that steps."""
+        """Have `tell` called, on the thread that steps, with the keys of what is about to run, at least when they are
+        others than before.
+        """
+        ...
+
+
+@runtime_checkable
+class Preempts(Protocol):
+    """An engine that can pause what it holds for the sake of something more urgent."""
+
+    def preemptable(self, level: Level) -> int:
+        """Return how many requests of a level can be admitted although no place is free."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class StepTimes:
+    """Where the latest step spent its time, in seconds, and on how much."""
+
+    prefill_s: float = 0.0
+    decode_s: float = 0.0
+    sample_s: float = 0.0
+    """Choosing tokens: masks, penalties, the draw."""
+    other_s: float = 0.0
+    """The rest of the step: text, planning, caches, bookkeeping."""
+    prefill_tokens: int = 0
+    decode_rows: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationStats:
+    """What a generating engine holds now, and what it has counted since it was loaded."""
+
+    running: int = 0
+    """Rows in a slot."""
+    waiting: int = 0
+    """Rows that wait for a slot."""
+    preempted: int = 0
+    """Rows that were paused and wait to go on."""
+    preemptions: int = 0
+    """Pauses so far."""
+    kv_tokens: int = 0
+    """Tokens that the slots hold."""
+    kv_capacity: int = 0
+    """Tokens that they can hold."""
+    prefix_queries: int = 0
+    """Prompt tokens that were looked up in the prefix cache."""
+    prefix_hits: int = 0
+    """Those that it held."""
+
+
+@runtime_checkable
+class ReportsGeneration(Protocol):
+    """An engine that tells how it generates. For the thread that steps it."""
+
+    @property
+    def times(self) -> StepTimes:
+        """Where the latest step spent its time."""
+        ...
+
+    def stats(self) -> GenerationStats:
+        """Count what is held. Cheap: called after every step."""
         ...

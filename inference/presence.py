@@ -15,3 +15,6 @@ EXIT_OUT_OF_MEMORY: Final = 4
 
 EXIT_STUCK: Final = 5
 """A task that had ended did not leave the engine; what else the runner held was handed back."""
+
+EXIT_HUNG: Final = 6
+"""A step of the engine did not end in time; what it executed is still leased, for the agent to look into."""

@@ -27,8 +27,24 @@ class EngineSettings:
     batching: str = "auto"
     """Whether requests of a tensor model share a run: auto (when a trial at load shows that rows do not
     influence each other), always (whenever every first dimension is dynamic), never. Default auto."""
-    slots: int = 8
-    """Most generations that advance together. Default 8."""
+    slots: int = 16
+    """Most generations that advance together. Default 16; fewer where their cache does not fit into memory."""
+    prefill_tokens: int = 256
+    """Prompt tokens that one step reads at most: running generations wait for no more. Default 256."""
+    decode: str = "narrow"
+    """Which weights generate, of a model that has both: narrow (4-bit: fastest for few rows), wide (8-bit), auto
+    (narrow for few rows, wide for many; an answer may depend on what runs beside it then). Default narrow."""
+    kv_memory_bytes: int = 0
+    """Most memory for the attention cache of all slots. Default 0: half of what is free when the model is loaded."""
+    prefix_cache_bytes: int = 512 << 20
+    """Most memory for prompt beginnings that may come again. Default 512 MiB; 0 for none."""
+    prefix_cache_shared: bool = False
+    """Recognise a prompt's beginning whoever sent it first. Default false: each tenant has its own."""
+    preemption_bytes: int = 1 << 30
+    """Most memory for generations that were paused for CRITICAL ones. Default 1 GiB; 0: nothing is paused."""
+    watchdog_s: float = 120.0
+    """Longest time of one step of a language model, after which the runner ends itself: the model hangs. Default 120;
+    0: no limit."""
     context_length: int = 0
     """Most tokens of prompt and answer together. Default 0: what the model says."""
     cache: Path | None = None

@@ -39,17 +39,19 @@ class BatchHistogram(Collector):
         """Count values; `labels` are the values of the labels, in their order."""
         bounds = self._bounds
         with self._lock:
-            counts = self._counts.get(labels)
-            if counts is None:
-                if len(labels) != len(self._labels):
-                    raise ValueError(f"{self._name} takes labels {self._labels}, got {labels}")
-                counts = self._counts[labels] = [0] * (len(bounds) + 1)
-                self._sums[labels] = 0.0
+            counts = self._counts.get(labels) or self._begin(labels)
             total = 0.0
             for value in values:
                 counts[bisect_left(bounds, value)] += 1
                 total += value
             self._sums[labels] += total
+
+    def observe_alike(self, value: float, times: int, *labels: str) -> None:
+        """Count one value several times, at the price of one."""
+        with self._lock:
+            counts = self._counts.get(labels) or self._begin(labels)
+            counts[bisect_left(self._bounds, value)] += times
+            self._sums[labels] += value * times
 
     def describe(self) -> Iterator[Metric]:
         """Name the metric, so that the registry refuses a second one of the same name."""
@@ -68,3 +70,11 @@ class BatchHistogram(Collector):
                 buckets.append((name, running))
             family.add_metric(key, buckets=buckets, sum_value=total)
         yield family
+
+    def _begin(self, labels: tuple[str, ...]) -> list[int]:
+        """Make the counts of labels that were not seen before."""
+        if len(labels) != len(self._labels):
+            raise ValueError(f"{self._name} takes labels {self._labels}, got {labels}")
+        counts = self._counts[labels] = [0] * (len(self._bounds) + 1)
+        self._sums[labels] = 0.0
+        return counts

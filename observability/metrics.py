@@ -19,6 +19,7 @@ from prometheus_client import (
 )
 
 from observability import names
+from observability.generation import GenerationMetrics, Holdings
 from observability.histogram import BatchHistogram
 from observability.scrape import page, serve_metrics
 
@@ -172,7 +173,9 @@ class RunnerMetrics(_Finished, _Batches):
     def __init__(self, registry: CollectorRegistry, model: str = "") -> None:
         _Finished.__init__(self, registry)
         _Batches.__init__(self, registry)
+        self._registry = registry
         self._model = model
+        self._generation: GenerationMetrics | None = None
         of_model = (names.LABEL_MODEL,)
         self._input = Counter(names.TOKENS_INPUT, "Tokens of prompts", of_model, registry=registry)
         self._output = Counter(names.TOKENS_OUTPUT, "Tokens generated", of_model, registry=registry)
@@ -198,6 +201,11 @@ class RunnerMetrics(_Finished, _Batches):
             registry,
         )
 
+    def generation(self, holdings: Holdings) -> GenerationMetrics:
+        """Make the metrics of an engine that generates and holds this now; once, on any thread."""
+        self._generation = GenerationMetrics(self._registry, self._model, holdings)
+        return self._generation
+
     def held(self, tasks: int, capacity: int) -> None:
         """Show how many tasks the runner holds now, and takes at once."""
         self._held.labels(self._model).set(tasks)
@@ -218,6 +226,8 @@ class RunnerMetrics(_Finished, _Batches):
 
     def generated(self, seconds: float, first_token_s: float, output_tokens: int) -> None:
         """Count one generation: its duration, the part of it before the first token, and its tokens."""
+        if self._generation is not None:
+            self._generation.ended(seconds, first_token_s)
         self._request.observe((seconds,), self._model)
         self._first.observe((first_token_s,), self._model)
         if output_tokens > 1:

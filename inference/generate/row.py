@@ -1,72 +1,148 @@
-"""One generation: its prompt, what came of it so far, and when it ends."""
+"""One generation: a prompt, and one row for each of the answers that were asked for."""
 
 import time
+from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.engine import Chunk, Done, Finish, GenerateOutput, Update
+from inference.engine import Choice, Chunk, Done, Finish, GenerateOutput, TokenLogprob
+from inference.generate.constraints import Constraint
 from inference.generate.detokenize import StreamingDetokenizer
-from inference.generate.sampling import Sampler
+from inference.generate.parking import Parked
+from inference.generate.sampling import SamplerState
 from inference.generate.stops import StopScanner
+from scheduler.states import Level
+
+NO_SLOT = -1
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Row:
-    """State of an admitted request."""
+    """One answer in the making: what the model has seen of it, and what came of it so far."""
+
+    generation: "Generation"
+    index: int
+    """Number of the answer within its request."""
+    sampler: SamplerState
+    detokenizer: StreamingDetokenizer
+    stops: StopScanner
+    constraint: Constraint | None = None
+    order: int = 0
+    """Rows that came first have lower numbers."""
+    slot: int = NO_SLOT
+    held: int = 0
+    """Tokens that the cache holds: the newest generated one goes in with the next run."""
+    parked: Parked | None = None
+    """What the cache held when the row was paused."""
+    cached: int = 0
+    """Prompt tokens that came from the prefix cache."""
+    begun: bool = False
+    """Whether its prompt was looked up in the prefix cache since it has this slot."""
+    generated: list[int] = field(default_factory=list)
+    logprobs: list[TokenLogprob] = field(default_factory=list)
+    finish: Finish | None = None
+    _shown: list[str] = field(default_factory=list)
+
+    @property
+    def level(self) -> Level:
+        """How urgent it is."""
+        return self.generation.level
+
+    @property
+    def left(self) -> int:
+        """Prompt tokens that are not read."""
+        return 0 if self.generated else len(self.generation.prompt) - self.held
+
+    @property
+    def reads(self) -> bool:
+        """Whether it has not read all of its prompt."""
+        return not self.generated
+
+    @property
+    def allowed(self) -> int:
+        """Tokens that it may still generate."""
+        return self.generation.limit - len(self.generated)
+
+    def accept(self, token: int, logprob: TokenLogprob | None) -> Chunk:
+        """Take the chosen token and return what it brings; `finish` is set when the answer ends with it."""
+        generation = self.generation
+        if not generation.first_token_s:
+            generation.first_token_s = time.monotonic() - generation.admitted_s
+        self.generated.append(token)
+        if logprob is not None:
+            self.logprobs.append(logprob)
+        text = ""
+        if token in generation.end_tokens:
+            self.finish = Finish.STOP
+        else:
+            text = self.stops.feed(self.detokenizer.feed(token))
+            if self.stops.stopped or self._completes(token):
+                self.finish = Finish.STOP
+            elif not self.allowed:
+                self.finish = Finish.LENGTH
+        if self.finish is not None:
+            # What was held back is shown, unless it belongs to a stop string.
+            text += self.stops.feed(self.detokenizer.flush()) + self.stops.flush()
+            if self.stops.stopped:
+                self.finish = Finish.STOP
+        self._shown.append(text)
+        return Chunk(
+            generation.key, text, (token,), self.index, () if logprob is None else (logprob,), self.finish
+        )
+
+    def choice(self) -> Choice:
+        """Return the whole answer of a row that has ended."""
+        assert self.finish is not None
+        return Choice("".join(self._shown), tuple(self.generated), self.finish, tuple(self.logprobs))
+
+    def _completes(self, token: int) -> bool:
+        """Tell the constraint of a token; return whether nothing can follow it."""
+        if self.constraint is None:
+            return False
+        self.constraint.accept(token)
+        return self.constraint.ended
+
+
+@dataclass(slots=True, eq=False)
+class Generation:
+    """What the answers to one request share."""
 
     key: str
     prompt: NDArray[np.int64]
     limit: int
-    """Most tokens to generate: max_tokens, or what the context leaves."""
+    """Most tokens of an answer: max_tokens, or what the context leaves."""
     end_tokens: frozenset[int]
-    """Empty when the request ignores them."""
-    sampler: Sampler
-    detokenizer: StreamingDetokenizer
-    stops: StopScanner
+    """The model's, unless the request ignores them, and the request's own."""
+    level: Level
+    tenant: str
+    rows: Sequence[Row] = ()
+    compiling: Sequence["Future[Constraint]"] = ()
+    """The constraint of each row, when the answers are constrained."""
     admitted_s: float = field(default_factory=time.monotonic)
-    prefilled: int = 0
-    """Prompt tokens that the cache holds."""
-    generated: list[int] = field(default_factory=list)
-    _shown: list[str] = field(default_factory=list)
-    _first_token_s: float = 0.0
+    first_token_s: float = 0.0
+    """From admission to the first token of any answer; 0 before."""
 
     @property
-    def held(self) -> int:
-        """Tokens that the cache holds: the newest generated one goes in with the next run."""
-        return self.prefilled + max(0, len(self.generated) - 1)
+    def compiled(self) -> bool:
+        """Whether nothing more is to be compiled for it."""
+        return all(future.done() for future in self.compiling)
 
-    def accept(self, logits: NDArray[np.float32]) -> Update:
-        """Choose the next token from logits (vocabulary,), and say what that brings: a Chunk, or the end.
+    def constrain(self) -> None:
+        """Give each row its constraint, now that they are compiled. Raises InvalidInput when they are of no use."""
+        for row, future in zip(self.rows, self.compiling, strict=False):
+            row.constraint = future.result()
 
-        Raises ValueError when the logits are not numbers.
-        """
-        token = self.sampler.choose(logits)
-        if not self.generated:
-            self._first_token_s = time.monotonic() - self.admitted_s
-        self.generated.append(token)
-        if token in self.end_tokens:
-            return self._end(Finish.STOP, "", token)
-        text = self.stops.feed(self.detokenizer.feed(token))
-        if self.stops.stopped:
-            return self._end(Finish.STOP, text, token)
-        if len(self.generated) >= self.limit:
-            return self._end(Finish.LENGTH, text, token)
-        self._shown.append(text)
-        return Chunk(self.key, text, (token,))
-
-    def _end(self, finish: Finish, text: str, token: int) -> Done:
-        """Show what was held back, unless it belongs to a stop string."""
-        text += self.stops.feed(self.detokenizer.flush()) + self.stops.flush()
-        if self.stops.stopped:
-            finish = Finish.STOP
-        self._shown.append(text)
+    def done(self, tail: Chunk) -> Done | None:
+        """Return the end of the request once all its answers have ended; `tail` is what came last."""
+        if any(row.finish is None for row in self.rows):
+            return None
         output = GenerateOutput(
-            text="".join(self._shown),
-            token_ids=tuple(self.generated),
-            finish=finish,
+            choices=[row.choice() for row in self.rows],
             input_tokens=len(self.prompt),
-            time_to_first_token_s=self._first_token_s,
+            time_to_first_token_s=self.first_token_s,
+            cached_tokens=self.rows[0].cached,
         )
-        return Done(self.key, output, tail=text, tail_token_ids=(token,))
+        return Done(self.key, output, tail)

@@ -1,111 +1,152 @@
-"""The model itself: an ONNX Runtime session whose inputs and outputs stay bound to the same memory between runs.
+"""The model itself: ONNX Runtime sessions whose inputs and outputs stay bound to the same memory between runs.
 
-Binding the caches of every layer costs as much as a run of a small model, so there is one binding per number of
-decoding rows, made when it is first needed, and one per row for prefill. Between two decode runs only the mask is bound
-again, for it grows; a mask of the full capacity would not need that, but costs attention 5 % of a run.
+A model may come in two forms with one cache: narrow weights (4 bits: little to read, so few rows are fast) and wide
+ones (8 bits for the processor's int8 units: many tokens are fast). Prompts are read with the wide ones when there are
+any. Which ones generate is a setting: always with the same, an answer does not depend on how many rows run beside it.
+
+Binding the caches of every layer costs as much as a run of a small model, so there is one binding per size of a decode
+run, made when it is first needed, and one per slot for prompts. Masks are as wide as the longest row, rounded up, so
+that between two decode runs hardly ever anything is bound again and the runtime meets the same shapes.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from inference.generate.config import GenaiConfig
-from inference.generate.kv_cache import KvCache, device_of
+from inference.generate.kv_cache import KvCache
 from scheduler.errors import ModelUnusable
 
 Logits = NDArray[np.float32]
+Tokens = NDArray[np.int64]
+
+MASK_STEP: Final = 64
+"""Widths of masks are multiples of this."""
+WIDE_FROM: Final = 4
+"""Rows from which the wide weights are faster than the narrow ones, on 2 cores (docs/performance.md)."""
 
 _LOGITS_DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 
 
 class DecoderSession:
-    """Runs prefill for one row and decode for the first n rows. One run at a time."""
+    """Reads prompts for one slot and generates for the first n slots. One run at a time."""
 
-    def __init__(self, session: Any, config: GenaiConfig, rows: int, capacity: int) -> None:
-        """Take an opened session and memory for `rows` rows of `capacity` tokens.
+    def __init__(
+        self,
+        narrow: Any,
+        wide: Any,
+        config: GenaiConfig,
+        cache: KvCache,
+        *,
+        slots: int,
+        context: int,
+        decode: str = "narrow",
+    ) -> None:
+        """Take opened sessions (`wide` may be None) and the cache that they share.
 
-        Where the cache lies on a device, one row is held: rows are kept together by moving them in memory.
-        Raises ModelUnusable when the model's inputs and outputs are not those of the config.
+        Raises ModelUnusable when inputs and outputs of a session are not those of the config.
         """
+        self._forms = [_Form(narrow, config, cache, slots, context)]
+        if wide is not None:
+            self._forms.append(_Form(wide, config, cache, slots, context))
+        self._decode = decode
+        self._cache = cache
+
+    @property
+    def mixes(self) -> bool:
+        """Whether the number of rows decides about the weights that generate."""
+        return self._decode == "auto" and len(self._forms) > 1
+
+    def prefill(self, slot: int, tokens: Tokens, past: int) -> Logits:
+        """Add tokens (n,) to a slot that holds `past`; return the logits (vocabulary,) of the last one."""
+        return self._forms[-1].append(slot, tokens, past)
+
+    def decode(self, tokens: Tokens, held: Tokens) -> Logits:
+        """Add one token to each of the first n slots; return logits (n, vocabulary), valid until the next run.
+
+        `held` (n,) are the tokens that each slot holds already. A slot without a row takes any token: what it writes
+        lies behind what the slot holds.
+        """
+        return self._generating(len(tokens)).step(tokens, held)
+
+    def decode_one(self, slot: int, token: int, held: int) -> Logits:
+        """Do the same for one slot alone, wherever it is; return its logits (vocabulary,)."""
+        return self._generating(1).append(slot, np.array([token], np.int64), held)
+
+    def _generating(self, rows: int) -> "_Form":
+        wide = self._decode == "wide" or (self._decode == "auto" and rows >= WIDE_FROM)
+        return self._forms[-1 if wide else 0]
+
+
+class _Form:
+    """One session with its bindings."""
+
+    def __init__(self, session: Any, config: GenaiConfig, cache: KvCache, slots: int, context: int) -> None:
         self._session = session
         self._config = config
+        self._cache = cache
+        self._context = context
         _check_names(session, config)
-        if device_of(session, config.past_keys[0]) != "cpu":
-            rows = 1
-        self.rows = rows
         try:
-            self._cache = KvCache(session, config, rows, capacity)
             self._logits_dtype = np.dtype(_LOGITS_DTYPES[_type_of(session.get_outputs(), config.logits)])
         except KeyError as error:
             raise ModelUnusable(
-                f"a tensor of the model has the type {error.args[0]}, expected float or float16"
+                f"logits of the model have the type {error.args[0]}, expected float or float16"
             )
-        except MemoryError:
-            raise ModelUnusable(f"there is no memory for {rows} rows of {capacity} tokens")
-        self._ones = np.ones((1, capacity), np.int64)
-        self._columns = np.arange(capacity)
-        self._tokens = np.zeros((rows, 1), np.int64)
-        self._positions = np.zeros((rows, 1), np.int64)
-        self._logits = np.zeros((rows, 1, config.vocabulary), self._logits_dtype)
-        self._decoding: dict[int, Any] = {}
-        self._prefilling: dict[int, Any] = {}
+        self._ones = np.ones((1, context), np.int64)
+        self._columns = np.arange(context)
+        self._tokens = np.zeros((slots, 1), np.int64)
+        self._positions = np.zeros((slots, 1), np.int64)
+        self._masks = np.zeros(slots * context, np.int64)
+        self._logits = np.zeros((slots, 1, config.vocabulary), self._logits_dtype)
+        self._steps: dict[int, tuple[Any, int]] = {}
+        """By size of the run: its binding, and the width of the mask that is bound in it."""
+        self._appends: dict[int, Any] = {}
         self._last_only = _is_one(session.get_outputs(), config.logits)
 
-    def prefill(self, row: int, tokens: NDArray[np.int64], past: int) -> Logits:
-        """Add tokens (n,) int64 to a row that holds `past`; return the logits (vocabulary,) of the last one."""
-        binding = self._prefilling.get(row)
+    def append(self, slot: int, tokens: Tokens, past: int) -> Logits:
+        binding = self._appends.get(slot)
         if binding is None:
-            binding = self._prefilling[row] = self._session.io_binding()
-            self._cache.bind(binding, row, 1)
-        _bind_input(binding, self._config.attention_mask, self._ones[:, : past + len(tokens)])
+            binding = self._appends[slot] = self._session.io_binding()
+            self._cache.bind(binding, slot, 1)
+        count = len(tokens)
+        _bind_input(binding, self._config.attention_mask, self._ones[:, : past + count])
         ids = np.ascontiguousarray(tokens[None, :])
         _bind_input(binding, self._config.input_ids, ids)
         if self._config.position_ids is not None:
-            positions = np.arange(past, past + len(tokens), dtype=np.int64)[None, :]
+            positions = np.arange(past, past + count, dtype=np.int64)[None, :]
             _bind_input(binding, self._config.position_ids, positions)
-        length = 1 if self._last_only else len(tokens)
-        logits = np.empty((1, length, self._config.vocabulary), self._logits_dtype)
+        logits = np.empty((1, 1 if self._last_only else count, self._config.vocabulary), self._logits_dtype)
         _bind_output(binding, self._config.logits, logits)
         self._session.run_with_iobinding(binding)
         last: Logits = logits[0, -1].astype(np.float32, copy=False)
         return last
 
-    def decode(self, tokens: Sequence[int], lengths: Sequence[int]) -> Logits:
-        """Add one token to each of the first n rows; return logits (n, vocabulary), valid until the next run.
-
-        `lengths` are the tokens that each row holds already.
-        """
+    def step(self, tokens: Tokens, held: Tokens) -> Logits:
         rows = len(tokens)
-        binding = self._decoding.get(rows) or self._bind_decoding(rows)
+        width = min(self._context, (int(held.max()) // MASK_STEP + 1) * MASK_STEP)
         self._tokens[:rows, 0] = tokens
-        self._positions[:rows, 0] = lengths
-        mask = self._mask(lengths)
-        _bind_input(binding, self._config.attention_mask, mask)
+        self._positions[:rows, 0] = held
+        mask = self._masks[: rows * width].reshape(rows, width)
+        np.less_equal(self._columns[:width], held[:, None], out=mask, casting="unsafe")
+        binding, bound = self._steps.get(rows) or self._bound(rows)
+        if bound != width:
+            _bind_input(binding, self._config.attention_mask, mask)
+            self._steps[rows] = binding, width
         self._session.run_with_iobinding(binding)
         logits: Logits = self._logits[:rows, 0].astype(np.float32, copy=False)
         return logits
 
-    def move(self, source: int, target: int, length: int) -> None:
-        """Copy what a row holds to another."""
-        self._cache.move(source, target, length)
-
-    def _bind_decoding(self, rows: int) -> Any:
-        binding = self._decoding[rows] = self._session.io_binding()
+    def _bound(self, rows: int) -> tuple[Any, int]:
+        binding = self._session.io_binding()
         self._cache.bind(binding, 0, rows)
         _bind_input(binding, self._config.input_ids, self._tokens[:rows])
         if self._config.position_ids is not None:
             _bind_input(binding, self._config.position_ids, self._positions[:rows])
         _bind_output(binding, self._config.logits, self._logits[:rows])
-        return binding
-
-    def _mask(self, lengths: Sequence[int]) -> NDArray[np.int64]:
-        """Return ones for what each row holds after the run, (rows, longest) int64."""
-        longest = max(lengths) + 1
-        if len(lengths) == 1:
-            return self._ones[:, :longest]
-        return (self._columns[:longest] <= np.array(lengths)[:, None]).astype(np.int64)
+        return binding, 0
 
 
 def _bind_input(binding: Any, name: str, array: NDArray[Any]) -> None:

@@ -8,25 +8,32 @@ from typing import Final, Literal
 from inference.importers.fetch import fetch_smollm2
 from scheduler.errors import ImportRefused
 
-__all__ = ["IMPORT_VERSION", "fetch_smollm2", "import_gguf"]
+__all__ = ["IMPORT_VERSION", "fetch_smollm2", "import_model"]
 
-IMPORT_VERSION: Final = 1
+IMPORT_VERSION: Final = 2
 """Raised whenever the same file comes out as other weights or another graph: who keeps results keeps it with them."""
 
 
-def import_gguf(
-    file: Path, out: Path, *, quantization: Literal["int4", "fp32"] = "int4", report: Callable[[str], None]
+def import_model(
+    source: Path,
+    out: Path,
+    *,
+    quantization: Literal["int4", "int8", "fp32"] = "int4",
+    report: Callable[[str], None],
 ) -> Path:
-    """Convert a GGUF language model into an onnxruntime-genai folder at `out`, replacing it, and return `out`.
+    """Convert a language model into an onnxruntime-genai folder at `out`, replacing it, and return `out`.
 
-    `report` gets a sentence now and then while it works. Raises ImportRefused when the file cannot be converted, or
+    `source` is a GGUF file (any shard of a split one) or a Hugging Face folder with safetensors.
+
+    `report` gets a sentence now and then while it works. Raises ImportRefused when it cannot be converted, or
     the packages that read and write model files are not installed.
     """
-    missing = [name for name in ("gguf", "onnx") if importlib.util.find_spec(name) is None]
+    needed = ("gguf", "onnx", "safetensors", "tokenizers")
+    missing = [name for name in needed if importlib.util.find_spec(name) is None]
     if missing:
         raise ImportRefused(
             f"importing needs the packages {', '.join(missing)}: pip install 'forebay[import]'"
         )
     from inference.importers.genai_folder import write_genai_folder
 
-    return write_genai_folder(file, out, quantization, report)
+    return write_genai_folder(source, out, quantization, report)

@@ -1,8 +1,9 @@
 """Writing a model as a folder that onnxruntime-genai and our own engine can run.
 
 The folder holds `genai_config.json`, `model.onnx` (its weights inside, or in `model.onnx.data` when they would not fit
-into one file of the format), `tokenizer.json`, `tokenizer_config.json` and `chat_template.jinja`. It is written
-beside its final place and renamed, so a folder that exists is complete.
+into one file of the format), `tokenizer.json`, `tokenizer_config.json` and `chat_template.jinja`. A quantised model has
+a second form, `wide.onnx`, with the same inputs, outputs and cache: our engine reads prompts with it, others ignore it.
+The folder is written beside its final place and renamed, so a folder that exists is complete.
 """
 
 import json
@@ -11,49 +12,47 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import onnx
+from tokenizers import Tokenizer
 
-from inference.importers.gguf import GgufFile, LlamaShape, llama_shape
-from inference.importers.llama_graph import LlamaGraph, Quantization
-from inference.importers.tokenizer import build_tokenizer, chat_template, tokenizer_config
-from inference.importers.weights import LlamaWeights
+from inference.artifacts import MODEL_FILE, WIDE_FILE
+from inference.importers.architecture import DecoderShape
+from inference.importers.calibration import observe
+from inference.importers.decoder_graph import DecoderGraph
+from inference.importers.genai_config import genai_config
+from inference.importers.linears import BlockLinears, FedBackLinears, FullLinears
+from inference.importers.model_file import save_model
+from inference.importers.quantize import BLOCK
+from inference.importers.smoothing import SmoothedWeights
+from inference.importers.source import open_source
+from inference.importers.weights import DecoderWeights
+from inference.importers.wide import WideLinears
 from scheduler.errors import ImportRefused
 
+Quantization = Literal["int4", "int8", "fp32"]
 Report = Callable[[str], None]
-
-_INSIDE_BYTES = 1_500_000_000  # protobuf cannot hold more than 2 GiB in one message
-_END_MARKERS = ("<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|end_of_text|>", "</s>")
 
 
 def write_genai_folder(source: Path, out: Path, quantization: Quantization, report: Report) -> Path:
-    """Convert a GGUF file into the folder `out`, replacing what was there, and return it.
+    """Convert a GGUF file or a safetensors folder into the folder `out`, replacing what was there, and return it.
 
-    Raises ImportRefused when the file cannot be converted; then `out` is left as it was.
+    Raises ImportRefused when the source cannot be converted; then `out` is left as it was.
     """
-    file = GgufFile(source)
-    shape = llama_shape(file)
-    tokenizer = build_tokenizer(file)
-    if quantization == "int4" and (shape.hidden % 32 or shape.feed_forward % 32):
-        raise ImportRefused(
-            f"{source.name}: widths {shape.hidden} and {shape.feed_forward} are no multiples of 32"
-        )
-    report(f"converting {shape.layers} layers of {source.name} to {quantization}")
-    model = LlamaGraph(shape, quantization).build(LlamaWeights(file, shape))
+    model_source = open_source(source)
+    shape = model_source.shape
+    if quantization != "fp32":
+        _check_widths(model_source.name, shape)
+    report(f"converting {shape.layers} layers of {model_source.name} to {quantization}")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         building = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     except OSError as error:
         raise ImportRefused(f"{out} cannot be written: {error.strerror}")
     try:
-        _save(model, building / "model.onnx")
-        tokenizer.save(str(building / "tokenizer.json"))
-        _write_json(building / "tokenizer_config.json", tokenizer_config(file, shape.context))
-        _write_json(building / "genai_config.json", genai_config(file, shape))
-        template = chat_template(file)
-        if template is not None:
-            (building / "chat_template.jinja").write_text(template, encoding="utf-8")
+        model_source.write_tokenizer(building)
+        _write_models(building, shape, model_source.weights(), quantization)
+        _write_json(building / "genai_config.json", genai_config(shape, model_source.special))
         building.chmod(0o755)
         _replace(building, out)
     except OSError as error:
@@ -65,74 +64,26 @@ def write_genai_folder(source: Path, out: Path, quantization: Quantization, repo
     return out
 
 
-def genai_config(file: GgufFile, shape: LlamaShape) -> dict[str, Any]:
-    """Return genai_config.json; greedy by default, as our engine is."""
-    ends = _end_tokens(file)
-    begin = file.optional("tokenizer.ggml.bos_token_id")
-    padding = file.optional("tokenizer.ggml.padding_token_id")
-    return {
-        "model": {
-            "bos_token_id": ends[0] if begin is None else begin,
-            "context_length": shape.context,
-            "decoder": {
-                "session_options": {"log_id": "onnxruntime-genai", "provider_options": []},
-                "filename": "model.onnx",
-                "head_size": shape.head_size,
-                "hidden_size": shape.hidden,
-                "inputs": {
-                    "input_ids": "input_ids",
-                    "attention_mask": "attention_mask",
-                    "past_key_names": "past_key_values.%d.key",
-                    "past_value_names": "past_key_values.%d.value",
-                },
-                "outputs": {
-                    "logits": "logits",
-                    "present_key_names": "present.%d.key",
-                    "present_value_names": "present.%d.value",
-                },
-                "num_attention_heads": shape.heads,
-                "num_hidden_layers": shape.layers,
-                "num_key_value_heads": shape.kv_heads,
-            },
-            "eos_token_id": ends[0] if len(ends) == 1 else ends,
-            "pad_token_id": ends[0] if padding is None else padding,
-            "type": "llama",
-            "vocab_size": shape.vocabulary,
-        },
-        "search": {
-            "do_sample": False,
-            "early_stopping": True,
-            "max_length": shape.context,
-            "min_length": 0,
-            "num_beams": 1,
-            "num_return_sequences": 1,
-            "past_present_share_buffer": True,
-            "repetition_penalty": 1.0,
-            "temperature": 1.0,
-            "top_k": 1,
-            "top_p": 1.0,
-        },
-    }
+def _check_widths(name: str, shape: DecoderShape) -> None:
+    """Raise ImportRefused when a matrix has rows that do not divide into blocks."""
+    widths = (shape.hidden, shape.heads * shape.head_size, shape.feed_forward)
+    if any(width % BLOCK for width in widths):
+        raise ImportRefused(f"{name}: widths {', '.join(map(str, widths))} are no multiples of {BLOCK}")
 
 
-def _end_tokens(file: GgufFile) -> list[int]:
-    """Return the ids that end an answer: the declared one first, then the usual markers the vocabulary has."""
-    tokens = file.optional("tokenizer.ggml.tokens")
-    known = {token: index for index, token in enumerate(tokens)}
-    ends = [file.value("tokenizer.ggml.eos_token_id", int)]
-    declared = [file.optional("tokenizer.ggml.eot_token_id"), *(known.get(marker) for marker in _END_MARKERS)]
-    return list(dict.fromkeys([*ends, *(index for index in declared if index is not None)]))
-
-
-def _save(model: onnx.ModelProto, path: Path) -> None:
-    outside = sum(len(tensor.raw_data) for tensor in model.graph.initializer) > _INSIDE_BYTES
-    onnx.save(
-        model,
-        path,
-        save_as_external_data=outside,
-        all_tensors_to_one_file=True,
-        location="model.onnx.data",
-    )
+def _write_models(
+    building: Path, shape: DecoderShape, weights: DecoderWeights, quantization: Quantization
+) -> None:
+    """Write model.onnx and, of a quantised model, wide.onnx; the tokenizer must lie in the folder already."""
+    if quantization == "fp32":
+        save_model(DecoderGraph(shape, FullLinears()).build(weights), building / MODEL_FILE)
+        return
+    activations = observe(shape, weights, Tokenizer.from_file(str(building / "tokenizer.json")))
+    wide = DecoderGraph(shape, WideLinears()).build(SmoothedWeights(weights, activations))
+    save_model(wide, building / WIDE_FILE)
+    del wide
+    narrow = FedBackLinears(activations) if quantization == "int4" else BlockLinears(8)
+    save_model(DecoderGraph(shape, narrow).build(weights), building / MODEL_FILE)
 
 
 def _write_json(path: Path, value: dict[str, Any]) -> None:

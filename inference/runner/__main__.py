@@ -8,10 +8,10 @@ import sys
 from collections.abc import Mapping
 from typing import Final
 
-from inference.presence import EXIT_MODEL_UNUSABLE, EXIT_OUT_OF_MEMORY, EXIT_STUCK
+from inference.presence import EXIT_HUNG, EXIT_MODEL_UNUSABLE, EXIT_OUT_OF_MEMORY, EXIT_STUCK
 from inference.runner.app import Settings, build
-from inference.runner.engine_thread import EngineStuck
 from inference.runner.settings import RunnerSettings
+from inference.runner.stuck import EngineHung, EngineStuck
 from inference.settings import EngineSettings
 from observability import logs
 from services.connections import QueueSettings, RedisSettings, RetentionSettings, TelemetrySettings
@@ -48,15 +48,17 @@ def main() -> int:
             async with build(settings) as runner:
                 if not await runner.run(stop):
                     code = EXIT_MODEL_UNUSABLE
+        # Both are logged where they were found.
+        except* EngineHung:
+            code = EXIT_HUNG
         except* EngineStuck:
-            # It is logged where it was found.
             code = EXIT_STUCK
         except* MemoryError:
             code = EXIT_OUT_OF_MEMORY
             raise
 
     ended = run_service(SERVICE, serve)
-    if code == EXIT_STUCK:
+    if code in (EXIT_STUCK, EXIT_HUNG):
         # The interpreter's own end would tear down what the engine's thread still runs in.
         logging.shutdown()
         os._exit(code)

@@ -44,10 +44,17 @@ class AdmissionQueue:
                 self._levels.arrive(task.level)
             queue[task.key] = task
 
-    def take(self, room: int, *, occupied: bool = False) -> list[Held]:
-        """Remove and return up to `room` tasks, next first; `occupied` when what entered before is still inside.
+    @property
+    def critical(self) -> bool:
+        """Whether an ordinary CRITICAL task waits."""
+        return Level.CRITICAL in self._waiting
 
-        Returns nothing while a group waits for the others to leave.
+    def take(self, room: int, *, occupied: bool = False) -> list[Held]:
+        """Remove and return what `room` places are for, next first; `occupied` when what entered before
+        is still inside.
+
+        A task enters as soon as one place is free for it, however many it takes: if all of them had to be free at
+        once, it might wait for ever. Returns nothing while a group waits for the others to leave.
         """
         if occupied:
             if self._turn:
@@ -58,6 +65,20 @@ class AdmissionQueue:
             return self._of_group(self._turn, room)
         self._turn = ""
         return self._ordinary(room)
+
+    def take_critical(self, room: int) -> list[Held]:
+        """Remove and return CRITICAL tasks for `room` places that others give up for them.
+
+        Returns nothing while suspects are inside or wait for the others to leave: they would be beside each other.
+        """
+        queue = self._waiting.get(Level.CRITICAL)
+        if queue is None or self._turn or self._groups:
+            return []
+        taken, _ = _first(queue, room)
+        self._levels.charge(Level.CRITICAL, len(taken))
+        if not queue:
+            del self._waiting[Level.CRITICAL]
+        return taken
 
     def remove(self, key: str) -> bool:
         """Forget a task; False when it does not wait here."""
@@ -74,15 +95,16 @@ class AdmissionQueue:
     def _ordinary(self, room: int) -> list[Held]:
         waiting = self._waiting
         taken: list[Held] = []
-        while waiting and len(taken) < room:
+        while waiting and room > 0:
             level = self._levels.pick(waiting)
             if level is None:
                 break
             queue = waiting[level]
             # A level that waits alone needs no choosing: take all that fits and charge it once.
-            count = 1 if len(waiting) > 1 else min(room - len(taken), len(queue))
-            taken += [queue.popitem(last=False)[1] for _ in range(count)]
-            self._levels.charge(level, count)
+            chosen, places = _first(queue, 1 if len(waiting) > 1 else room)
+            room -= places
+            taken += chosen
+            self._levels.charge(level, len(chosen))
             if not queue:
                 del waiting[level]
         return taken
@@ -91,10 +113,21 @@ class AdmissionQueue:
         queue = self._groups.get(group)
         if queue is None:
             return []
-        taken = [queue.popitem(last=False)[1] for _ in range(min(room, len(queue)))]
+        taken, _ = _first(queue, room)
         if not queue:
             del self._groups[group]
         return taken
+
+
+def _first(queue: OrderedDict[str, Held], room: int) -> tuple[list[Held], int]:
+    """Remove the first tasks of a queue until `room` places are taken; return them and how many they take."""
+    taken: list[Held] = []
+    places = 0
+    while queue and places < room:
+        _, task = queue.popitem(last=False)
+        taken.append(task)
+        places += task.places
+    return taken, places
 
 
 def _remove(queues: MutableMapping[Any, OrderedDict[str, Held]], key: str) -> bool:

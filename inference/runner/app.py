@@ -64,4 +64,5 @@ async def build(settings: Settings) -> AsyncIterator[Runner]:
             RunnerMetrics(registry, settings.runner.model),
             lambda report: load_engine(settings.runner.path, settings.engine, report),
             metrics_address,
+            settings.engine.watchdog_s,
         )

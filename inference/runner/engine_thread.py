@@ -12,21 +12,23 @@ from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 from typing import Final
 
-from inference.engine import Chunk, Engine, Failed, Interruptible, Update
+from inference.engine import Chunk, Engine, Failed, Interruptible, Preempts, ReportsGeneration, Update
 from inference.journal import JournalWriter
+from inference.model_errors import failure_of, wants_memory
 from inference.runner.admission import AdmissionQueue
 from inference.runner.commands import Admit, Cancel, Command, HandBack, Stop
+from inference.runner.generation_report import GenerationReport
 from inference.runner.held import Held
 from inference.runner.inside import Inside
+from inference.runner.stuck import EngineHung, EngineStuck
 from inference.runner.to_loop import EngineEvents, ToLoop
+from inference.runner.watchdog import Watchdog
+from observability.generation import GenerationMetrics, Holdings
 from scheduler.errors import DeadlinePassed
+from scheduler.states import Level
 
 SECOND_INTERRUPT_S: Final = 0.05
 """After this a cancelled request is interrupted once more: the first time may have come just before its run began."""
-
-
-class EngineStuck(Exception):
-    """A task that was to be stopped did not leave the engine in time: nothing but the end of the process stops it."""
 
 
 class EngineThread:
@@ -44,10 +46,14 @@ class EngineThread:
         stepped: Callable[[int], None],
         *,
         hard_kill_after_s: float = 10.0,
+        watchdog_s: float = 0.0,
         journal: JournalWriter | None = None,
+        generation: Callable[[Holdings], GenerationMetrics] | None = None,
     ) -> None:
         """`events` is asked for on the loop, once there is something to tell; `stepped` hears, on the thread, how
-        many requests got something from a step. A cancelled request may stay inside a step for `hard_kill_after_s`.
+        many requests got something from a step. A cancelled request may stay inside a step for `hard_kill_after_s`,
+        and a step may last for `watchdog_s` (0: without end; so too where a run can be stopped and may be long).
+        `generation` makes the metrics of an engine that generates.
         """
         self._open_engine = open_engine
         self._queue = queue
@@ -63,18 +69,26 @@ class EngineThread:
         self._started: set[str] = set()
         self._interruptible: Interruptible | None = None
         """The engine once it is open, when a run of it can be stopped."""
+        self._preempts: Preempts | None = None
+        """The engine once it is open, when it can pause what it runs."""
+        self._generation = generation
+        self._report: GenerationReport | None = None
+        self._watchdog_s = watchdog_s
+        self._watchdog = Watchdog(watchdog_s, self._hung)
         self._ended: asyncio.Future[None] = self._loop.create_future()
         self.opened: asyncio.Future[Engine] = self._loop.create_future()
         """The engine once it is open: read its card and capacity only. Fails with what opening it raised."""
 
     def start(self) -> None:
         """Open the engine and begin to serve."""
+        self._ended.add_done_callback(lambda _: self._watchdog.stop())
         threading.Thread(target=self._main, name="engine", daemon=True).start()
 
     async def ended(self) -> None:
         """Return when the thread has ended: after `stop`, or when the engine could not be opened.
 
-        Raises what the engine raised outside of one request, for it is not to be trusted any more, and EngineStuck.
+        Raises what the engine raised outside of one request, for it is not to be trusted any more, EngineStuck, and
+        EngineHung.
         Cancelling it leaves the thread alone, which ends with the process at the latest.
         """
         await asyncio.shield(self._ended)
@@ -115,8 +129,14 @@ class EngineThread:
             self._to_loop.settle(self._ended, None)
             return
         self._interruptible = engine if isinstance(engine, Interruptible) else None
+        self._preempts = engine if isinstance(engine, Preempts) else None
+        if self._generation is not None and isinstance(engine, ReportsGeneration):
+            self._report = GenerationReport(engine, self._generation(engine.stats()))
         self._inside.watch(engine)
         self._to_loop.settle(self.opened, engine)
+        # A long run that can be stopped is stopped by its deadline, or by whoever does not want it any more.
+        if self._watchdog_s > 0 and self._interruptible is None:
+            self._to_loop.call(self._watchdog.start)
         try:
             self._serve(engine)
             engine.close()
@@ -126,17 +146,54 @@ class EngineThread:
             self._to_loop.settle(self._ended, None)
 
     def _serve(self, engine: Engine) -> None:
+        watchdog = self._watchdog
         while self._obey(engine):
-            active = engine.active
-            room = engine.capacity - active
-            if room > 0 and self._queue:
-                self._fill(engine, self._queue.take(room, occupied=active > 0))
+            watchdog.began_s = time.monotonic()
+            if self._queue:
+                self._take_in(engine)
             if engine.active:
                 self._inside.step()
-                updates = engine.step()
+                watchdog.began_s = time.monotonic()
+                try:
+                    updates = engine.step()
+                except Exception as error:
+                    updates = self._survive(engine, error)
+                watchdog.began_s = None
                 if updates:
                     self._stepped(len(updates))
+                if self._report is not None:
+                    self._report.stepped(updates, len(self._queue))
                 self._send(updates)
+            else:
+                watchdog.began_s = None
+
+    def _take_in(self, engine: Engine) -> None:
+        """Let in what has a place, and what is so urgent that others give up theirs."""
+        active = engine.active
+        room = engine.capacity - active
+        if room > 0:
+            self._fill(engine, self._queue.take(room, occupied=active > 0))
+        elif self._preempts is not None and self._queue.critical:
+            places = self._preempts.preemptable(Level.CRITICAL)
+            if places > 0:
+                self._fill(engine, self._queue.take_critical(places))
+
+    def _survive(self, engine: Engine, error: Exception) -> Sequence[Update]:
+        """Go on after a step that ran out of memory, when one request alone can be the reason and is let go of.
+
+        Raises the error otherwise. With several, ending is what is fair to them: none is charged then for what
+        another wanted, and they run apart until it is found (inference/agent/post_mortem.py).
+        """
+        suspects = self._inside.suspects()
+        if not wants_memory(error):
+            raise error
+        if len(suspects) != 1:
+            raise MemoryError(f"a step over {len(suspects)} requests ran out of memory") from error
+        [key] = suspects
+        engine.cancel(key)
+        if engine.active >= len(self._inside):
+            raise MemoryError("the engine did not let go of the request that ran out of memory") from error
+        return [Failed(key, failure_of(error))]
 
     def _obey(self, engine: Engine) -> bool:
         """Carry out what the inbox says; waits for it when there is nothing else to do. False to stop."""
@@ -144,6 +201,8 @@ class EngineThread:
             idle = not engine.active and not self._queue
             if idle:
                 self._inside.rest()
+                if self._report is not None:
+                    self._report.rests()
             command = self._inbox.get(block=idle)
             while True:
                 match command:
@@ -177,6 +236,8 @@ class EngineThread:
                 )
                 continue
             task.admitted_s = now
+            if self._report is not None:
+                self._report.admitted(now - task.received_s)
             assert request is not None, "only readable work is admitted"
             try:
                 engine.admit(task.key, request)
@@ -219,3 +280,9 @@ class EngineThread:
             self._ended.set_exception(
                 EngineStuck(f"cancelled {self._hard_kill_after_s:g} s ago, still running")
             )
+
+    def _hung(self) -> None:
+        """Give the engine up: it has worked on one thing for longer than it may."""
+        if not self._ended.done():
+            cause = f"the engine has worked on one step for {self._watchdog_s:g} s"
+            self._ended.set_exception(EngineHung(cause, self._inside.suspects()))

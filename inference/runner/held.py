@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final, Protocol
 
-from inference.engine import Request
+from inference.engine import GenerateRequest, Request
 from scheduler.policies.failures import Backoff
 from scheduler.states import Level
 
@@ -63,6 +63,11 @@ class Held:
     """The group of suspects that it belongs to; empty for none."""
     ending: bool = False
     """Whether its ending is being written: nothing else may settle it then."""
+
+    @property
+    def places(self) -> int:
+        """How many places it takes in the engine: one for each answer that it asks for. Before it is admitted."""
+        return max(1, self.request.n) if isinstance(self.request, GenerateRequest) else 1
 
     def overdue(self, now_s: float) -> bool:
         """Whether the deadline has passed at a monotonic time. The lease tells what the store's clock said then."""

@@ -97,7 +97,7 @@ class OutcomeWriter:
         if pending is None:
             pending = self._pending[held] = PendingText()
             self._ready.set()
-        pending.add(chunk.text, chunk.token_ids)
+        pending.add(chunk)
 
     def done(self, held: Held, done: Done, now_s: float) -> None:
         """Take the output with which a task ended."""

@@ -1,14 +1,14 @@
 """From what the engine brought to what the record and the task's stream get."""
 
-from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from google.protobuf.duration_pb2 import Duration
 
 from forebay.tasks.v1.inputs_pb2 import FINISH_REASON_ABORTED
 from forebay.tasks.v1.task_pb2 import TASK_STATE_SUCCEEDED
 from forebay.tasks.v1.task_service_pb2 import StreamOutputResponse
-from inference.convert import FINISH_REASONS, result_of
-from inference.engine import Done, GenerateOutput
+from inference.convert import FINISH_REASONS, result_of, write_logprobs
+from inference.engine import Chunk, Done, Finish, GenerateOutput, TokenLogprob
 from inference.model_errors import wants_memory
 from inference.runner.held import Held
 from scheduler.errors import DeadlinePassed, ForebayError, ModelFailed, ModelOutOfMemory
@@ -18,19 +18,34 @@ from scheduler.states import TaskState
 from services.status import to_status
 
 
-class PendingText:
-    """Output of one attempt that is not written yet: chunks of a flush window become one."""
+@dataclass(slots=True)
+class PendingChoice:
+    """Output of one choice that is not written yet."""
 
-    __slots__ = ("texts", "token_ids")
+    texts: list[str] = field(default_factory=list)
+    token_ids: list[int] = field(default_factory=list)
+    logprobs: list[TokenLogprob] = field(default_factory=list)
+    finish: Finish | None = None
+
+
+class PendingText:
+    """Output of one attempt that is not written yet: chunks of a flush window become one, choices stay apart."""
+
+    __slots__ = ("choices",)
 
     def __init__(self) -> None:
-        self.texts: list[str] = []
-        self.token_ids: list[int] = []
+        self.choices: dict[int, PendingChoice] = {}
+        """By index; those that brought something."""
 
-    def add(self, text: str, token_ids: Sequence[int]) -> None:
+    def add(self, chunk: Chunk) -> None:
         """Append what the engine brought."""
-        self.texts.append(text)
-        self.token_ids.extend(token_ids)
+        choice = self.choices.get(chunk.index)
+        if choice is None:
+            choice = self.choices[chunk.index] = PendingChoice()
+        choice.texts.append(chunk.text)
+        choice.token_ids.extend(chunk.token_ids)
+        choice.logprobs.extend(chunk.logprobs)
+        choice.finish = chunk.finish
 
 
 def output_chunk(held: Held, pending: PendingText) -> OutputChunk:
@@ -50,9 +65,10 @@ def success(held: Held, done: Done, pending: PendingText | None, now_s: float) -
         return Ending(held.id, held.attempt, TaskState.SUCCEEDED, result.SerializeToString())
     _set(timing.time_to_first_token, time_to_first_token_s(held, output))
     pending = pending or PendingText()
-    pending.add(done.tail, done.tail_token_ids)
+    if done.tail is not None:
+        pending.add(done.tail)
     last = _next_chunk(held, pending)
-    last.finish_reason = FINISH_REASONS[output.finish]
+    last.finish_reason = FINISH_REASONS[output.choices[0].finish]
     last.state = TASK_STATE_SUCCEEDED
     return Ending(
         held.id,
@@ -109,7 +125,20 @@ def time_to_first_token_s(held: Held, output: GenerateOutput) -> float:
 def _next_chunk(held: Held, pending: PendingText) -> StreamOutputResponse:
     restarted = not held.streamed and held.attempt > 1
     held.streamed = True
-    return StreamOutputResponse(text="".join(pending.texts), token_ids=pending.token_ids, restarted=restarted)
+    chunk = StreamOutputResponse(restarted=restarted)
+    for index, choice in sorted(pending.choices.items()):
+        text = "".join(choice.texts)
+        if index == 0:
+            # Why it ended is told in the last chunk, which has that field for the whole task.
+            chunk.text = text
+            chunk.token_ids.extend(choice.token_ids)
+            write_logprobs(chunk.logprobs, choice.logprobs)
+            continue
+        other = chunk.others.add(index=index, text=text, token_ids=choice.token_ids)
+        write_logprobs(other.logprobs, choice.logprobs)
+        if choice.finish is not None:
+            other.finish_reason = FINISH_REASONS[choice.finish]
+    return chunk
 
 
 def _retry_in_ms(held: Held, error: ForebayError, draw: float) -> int:

@@ -12,17 +12,18 @@ from typing import Final
 from forebay.dispatch.v1.dispatch_service_pb2 import Hello
 from forebay.models.v1 import model_service_pb2 as models
 from forebay.runner.v1.runner_service_pb2_grpc import add_RunnerServiceServicer_to_server
-from inference.engine import Engine, EngineKind
+from inference.engine import Engine, EngineKind, Preempts, ReportsGeneration
 from inference.journal import JournalWriter
 from inference.runner.admission import AdmissionQueue
 from inference.runner.announcing import Announcer
 from inference.runner.attachment import Attachment
 from inference.runner.credit import CreditPool
-from inference.runner.engine_thread import EngineStuck, EngineThread
+from inference.runner.engine_thread import EngineThread
 from inference.runner.leases import LeaseKeeper
 from inference.runner.schedulers import Schedulers
 from inference.runner.settings import RunnerSettings
 from inference.runner.status import RunnerServicer, StatusBoard, new_runner
+from inference.runner.stuck import EngineHung, EngineStuck
 from inference.runner.telemetry import Telemetry
 from inference.runner.workload import Workload
 from observability import names
@@ -67,7 +68,9 @@ class Runner:
         metrics: RunnerMetrics,
         open_engine: OpenEngine,
         metrics_address: str = "",
+        watchdog_s: float = 0.0,
     ) -> None:
+        """A step of the engine may last for `watchdog_s`; 0 for no limit."""
         self._settings = settings
         self._stores = stores
         self._clock = clock
@@ -85,17 +88,21 @@ class Runner:
             settings.output_flush_ms / 1000,
             partial(metrics.batch, names.HOP_EXECUTE),
             hard_kill_after_s=settings.hard_kill_after_s,
+            watchdog_s=watchdog_s,
             journal=self._journal,
+            generation=metrics.generation,
         )
         self._capacity = 0
+        self._cache_tokens = 0
         self._workload: Workload
 
     async def run(self, stop: asyncio.Event) -> bool:
         """Work until `stop`, then drain: what runs gets the grace period, the rest is handed back.
 
         Returns False when the model cannot be loaded: that is logged then, and the directory shows it for a while.
-        Raises what ends the engine, in a group: after EngineStuck everything is handed back, and the process must end
-        without waiting for its threads. Cancelling it ends everything at once; leases run out then.
+        Raises what ends the engine, in a group: after EngineStuck everything is handed back, after EngineHung all but
+        what hangs, and the process must end without waiting for its threads. Cancelling it ends everything at once;
+        leases run out then.
         """
         service = Service(
             "forebay.runner.v1.RunnerService",
@@ -152,8 +159,10 @@ class Runner:
         )
         keeper = LeaseKeeper(stores.leases, clock, workload)
         ahead = TENSOR_CREDITS if card.kind is EngineKind.TENSOR else GENERATIONS_AHEAD * engine.capacity
-        credit = CreditPool(settings.credits or ahead)
-        hello = Hello(runner=self._identity.id, model=settings.model, pool=settings.pool)
+        # An engine that preempts gives a CRITICAL task another one's place, so it must find room in the runner.
+        reserve = engine.capacity if isinstance(engine, Preempts) else 0
+        credit = CreditPool(settings.credits or ahead + reserve)
+        hello = Hello(runner=self._identity.id, model=settings.model, pool=settings.pool, reserve=reserve)
         schedulers = Schedulers(
             stores.membership,
             clock,
@@ -170,7 +179,7 @@ class Runner:
                     schedulers.run(),
                 )
             ]
-            self._board.ready(card, engine.capacity)
+            self._board.ready(card, engine.capacity, self._cache_tokens)
             server.set_serving(True)
             await stop.wait()
             server.set_serving(False)
@@ -189,14 +198,22 @@ class Runner:
                 side.cancel()
 
     async def _engine_ends(self, credit: CreditPool, schedulers: Schedulers) -> None:
-        """Wait for the engine's end. Before EngineStuck goes on, whatever else is held is handed back."""
+        """Wait for the engine's end. Before EngineStuck goes on, whatever else is held is handed back.
+
+        What hangs is not: it is left to the agent, which charges it by the journal, or to the end of its lease.
+        """
         try:
             await self._thread.ended()
         except EngineStuck as error:
-            _log.error("engine stuck, the runner ends", extra={"cause": str(error)})
+            suspects = error.suspects if isinstance(error, EngineHung) else ()
+            _log.error(
+                "engine stuck, the runner ends", extra={"cause": str(error), "suspects": len(suspects)}
+            )
+            # Should it come back after all, it runs nothing more: the journal goes on naming what hung.
+            self._thread.stop()
             credit.close()
             workload = self._workload
-            workload.abandon()
+            workload.abandon(suspects)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LAST_WORDS_S):
                     await workload.emptied()
@@ -209,6 +226,8 @@ class Runner:
         engine = self._open_engine(lambda sentence: tell(partial(self._board.doing, sentence)))
         tell(partial(self._board.enter, models.RUNNER_STATE_WARMING))
         engine.warm_up()
+        if isinstance(engine, ReportsGeneration):
+            self._cache_tokens = engine.stats().kv_capacity
         return engine
 
     def _held(self) -> int:

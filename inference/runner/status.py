@@ -72,12 +72,14 @@ class StatusBoard:
         _log.info("runner busy", extra=self._fields())
         self._wake()
 
-    def ready(self, card: ModelCard, capacity: int) -> None:
-        """Note that the model is loaded and warm."""
+    def ready(self, card: ModelCard, capacity: int, cache_tokens: int = 0) -> None:
+        """Note that the model is loaded and warm; `cache_tokens` is what its attention cache holds."""
         runner = self._runner
         runner.provider = card.provider
         runner.engine = ENGINE_KINDS[card.kind]
         runner.capacity = capacity
+        runner.batch_invariant = card.batch_invariant
+        runner.cache_tokens = cache_tokens
         runner.load_duration.FromNanoseconds(int((time.monotonic() - self._began_s) * 1e9))
         self._model = models.Model(
             name=runner.model,

@@ -53,9 +53,11 @@ class Telemetry:
             whole[held.level].append(seconds + max(0, held.lease_time_ms - held.create_time_ms) / 1000)
             if (generated := outcome.generated) is not None:
                 input_tokens += generated.input_tokens
-                output_tokens += len(generated.token_ids)
+                output_tokens += generated.output_tokens
                 first_s = time_to_first_token_s(held, generated)
-                metrics.generated(seconds, first_s, len(generated.token_ids))
+                # Answers to one prompt are written side by side: the longest one tells how long a token took.
+                longest = max(len(choice.token_ids) for choice in generated.choices)
+                metrics.generated(seconds, first_s, longest)
         metrics.executed(executed)
         for (state, level), count in ends.items():
             metrics.finished(state.name.lower(), level.label, count)
@@ -84,9 +86,11 @@ class Telemetry:
         if (generated := outcome.generated) is not None:
             attributes[names.GEN_AI_RESPONSE_MODEL] = self._model
             attributes[names.GEN_AI_RESPONSE_ID] = held.id
-            attributes[names.GEN_AI_RESPONSE_FINISH_REASONS] = generated.finish.value
+            attributes[names.GEN_AI_RESPONSE_FINISH_REASONS] = ",".join(
+                choice.finish.value for choice in generated.choices
+            )
             attributes[names.GEN_AI_USAGE_INPUT_TOKENS] = generated.input_tokens
-            attributes[names.GEN_AI_USAGE_OUTPUT_TOKENS] = len(generated.token_ids)
+            attributes[names.GEN_AI_USAGE_OUTPUT_TOKENS] = generated.output_tokens
         execution = tracing.emit(
             name,
             parent=held.traceparent,

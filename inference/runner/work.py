@@ -52,7 +52,7 @@ def prepare(held: Held, assignment: Assignment, card: ModelCard) -> None:
         raise EnvelopeDamaged("the task's specification cannot be parsed")
     if spec.HasField("retry"):
         held.backoff = _backoff_of(spec.retry)
-    request = request_of(spec)
+    request = request_of(spec, level=held.level, tenant=envelope.tenant)
     generates = isinstance(request, GenerateRequest)
     if generates != (card.kind is EngineKind.GENERATE):
         given, taken = ("generate", "tensors") if generates else ("tensors", "generate")

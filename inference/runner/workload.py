@@ -110,11 +110,21 @@ class Workload:
         self._draining = True
         self._executor.hand_back()
 
-    def abandon(self) -> None:
+    def abandon(self, suspects: Iterable[str] = ()) -> None:
         """Take no more, stop what still runs and give it back: nothing of it is visible, and another runner may have
         it.
+
+        Attempts named in `suspects` are only forgotten: they keep their leases until somebody looks into this runner's
+        end.
         """
         self._draining = True
+        for key in suspects:
+            held = self._tasks.get(key)
+            if held is not None and not held.ending:
+                del self._tasks[key]
+                self.outcomes.forget(held)
+        if not self._tasks:
+            self._empty.set()
         self._drop(list(self._tasks.values()), Fate.RETURNED)
 
     async def emptied(self) -> None:

@@ -22,7 +22,7 @@ def bring_model(cache: Path, say: Callable[[str, str], None]) -> Path:
 
     `say` gets a subject and a sentence. Raises ModelUnusable or ImportRefused.
     """
-    from inference.importers import fetch_smollm2, import_gguf
+    from inference.importers import fetch_smollm2, import_model
 
     def report(text: str) -> None:
         say("model", text)
@@ -34,4 +34,4 @@ def bring_model(cache: Path, say: Callable[[str, str], None]) -> Path:
     cache.mkdir(parents=True, exist_ok=True)
     report("bringing SmolLM2-135M-Instruct (98 MB, Apache-2.0), for this time only")
     file = fetch_smollm2(cache, report)
-    return import_gguf(file, folder, quantization="int4", report=report)
+    return import_model(file, folder, quantization="int4", report=report)

@@ -34,7 +34,7 @@ _NORMAL: Final = (
     "What is tea?",
 )
 _HIGH: Final = ("What is 2 + 2?", "What colour is the sky?", "Name a planet.")
-_CRITICAL: Final = "What is the capital of France? Answer, and tell one thing that it is known for."
+_CRITICAL: Final = "Name the capital of France, and tell one thing that it is known for."
 
 Say = Callable[[str], None]
 

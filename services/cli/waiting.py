@@ -1,6 +1,7 @@
 """Waiting for tasks before a person's eyes: a spinner on stderr, or the text while it is written on stdout."""
 
 import sys
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -50,20 +51,34 @@ def print_stream(opened: "Client", handle: "TaskHandle", timeout_s: float | None
 
 
 def write_chunks(chunks: Iterator["Chunk"]) -> None:
-    """Write chunks as they come, and end the line."""
+    """Write the first answer as it comes, and end the line; others follow once they are whole."""
     wrote = ""
+    others: defaultdict[int, str] = defaultdict(str)
+    reasons: dict[int, str] = {}
     try:
         for chunk in chunks:
-            if chunk.restarted and wrote:
-                click.echo()
-                click.echo("[its runner was lost; the answer begins again]", err=True)
+            if chunk.restarted:
+                others.clear()
+                if wrote:
+                    click.echo()
+                    click.echo("[its runner was lost; the answer begins again]", err=True)
             if chunk.text:
                 wrote = chunk.text
                 click.echo(chunk.text, nl=False)
                 sys.stdout.flush()
+            for other in chunk.others:
+                others[other.index] += other.text
+                reasons[other.index] = other.finish_reason
     finally:
         if wrote and not wrote.endswith("\n"):
             click.echo()
+    for index, text in sorted(others.items()):
+        click.echo(f"{head(index, reasons[index])}\n{text}")
+
+
+def head(index: int, finish_reason: str) -> str:
+    """Return the line above one of several answers."""
+    return click.style(f"choice {index}" + (f" ({finish_reason})" if finish_reason else ""), bold=True)
 
 
 def _gave_up(ids: Sequence[str], timeout_s: float | None) -> str:

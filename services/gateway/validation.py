@@ -10,8 +10,9 @@ from functools import lru_cache
 from typing import Final
 
 from forebay.tasks.v1 import task_pb2
+from inference.rules import check_generate
 from scheduler.errors import FieldFault, InvalidInput
-from services.gateway.input_validation import Faults, check_generate, check_tensors
+from services.gateway.input_validation import Faults, check_tensors
 from services.gateway.waiting_validation import (
     check_dependencies,
     check_references,

@@ -24,6 +24,7 @@ from forebay.tasks.v1.inputs_pb2 import (
     ChatMessages,
     ContentPart,
     GenerateInput,
+    ResponseFormat,
     Tensor,
     TensorInput,
 )
@@ -48,6 +49,10 @@ def generate(**fields: Any) -> Change:
 
 def chat(*messages: ChatMessage) -> Change:
     return lambda spec: spec.generate.CopyFrom(GenerateInput(messages=ChatMessages(messages=messages)))
+
+
+def held_to(**given: Any) -> Change:
+    return generate(response_format=ResponseFormat(**given))
 
 
 def tensors(*given: Tensor) -> Change:
@@ -144,6 +149,30 @@ SPECS: Final[list[tuple[str, str, Change]]] = [
     ("an empty stop string", "generate.stop[1]", generate(stop=["a", ""])),
     ("a stop string over 1 KiB", "generate.stop[0]", generate(stop=["ä" * 513])),
     ("17 stop strings", "generate.stop", generate(stop=["a"] * 17)),
+    ("a presence penalty over 2", "generate.presence_penalty", generate(presence_penalty=2.1)),
+    ("a presence penalty of NaN", "generate.presence_penalty", generate(presence_penalty=math.nan)),
+    ("a frequency penalty under -2", "generate.frequency_penalty", generate(frequency_penalty=-2.1)),
+    ("a repetition penalty of 0", "generate.repetition_penalty", generate(repetition_penalty=0)),
+    ("a repetition penalty of infinity", "generate.repetition_penalty", generate(repetition_penalty=math.inf)),
+    ("a bias over 100", "generate.logit_bias[5]", generate(logit_bias={5: 100.1})),
+    ("a bias of NaN", "generate.logit_bias[5]", generate(logit_bias={5: math.nan})),
+    ("a bias of a negative token", "generate.logit_bias", generate(logit_bias={-1: 1})),
+    ("1025 biases", "generate.logit_bias", generate(logit_bias=dict.fromkeys(range(1025), 1.0))),
+    ("21 logprobs", "generate.logprobs", generate(logprobs=21)),
+    ("a negative stop token", "generate.stop_token_ids[0]", generate(stop_token_ids=[-1])),
+    ("65 stop tokens", "generate.stop_token_ids", generate(stop_token_ids=range(65))),
+    ("no answer", "generate.n", generate(n=0)),
+    ("17 answers", "generate.n", generate(n=17)),
+    ("no format", "generate.response_format.format", held_to()),
+    ("a schema that is no JSON", "generate.response_format.json_schema", held_to(json_schema="{")),
+    ("a schema that is a list", "generate.response_format.json_schema", held_to(json_schema="[]")),
+    (
+        "a schema of 65 levels",
+        "generate.response_format.json_schema",
+        held_to(json_schema='{"not":' * 64 + "{}" + "}" * 64),
+    ),
+    ("an empty regex", "generate.response_format.regex", held_to(regex="")),
+    ("a grammar over 256 KiB", "generate.response_format.grammar", held_to(grammar="x" * 262145)),
 ]  # fmt: skip
 
 FILTERS: Final[list[tuple[str, str, TaskFilter]]] = [

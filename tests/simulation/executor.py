@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from inference.engine import Chunk, Done, Failed, Finish, GenerateOutput, GenerateRequest, Update
+from inference.engine import Choice, Chunk, Done, Failed, Finish, GenerateOutput, GenerateRequest, Update
 from inference.runner.admission import AdmissionQueue
 from inference.runner.held import Held
 from scheduler.errors import DeadlinePassed, InvalidInput, ModelFailed
@@ -141,6 +141,6 @@ class SimulatedExecutor:
             if inside.kind == "hint":
                 error.retry_after_s = 0.7  # type: ignore[attr-defined]  # a hint that a failure may give
             return Failed(key, error)
-        text = "".join(inside.words)
-        output = GenerateOutput(text, [1] * STEPS, Finish.LENGTH, 3, inside.step_s)
-        return Done(key, output, inside.words[-1], [1])
+        choice = Choice("".join(inside.words), [1] * STEPS, Finish.LENGTH)
+        tail = Chunk(key, inside.words[-1], [1], finish=Finish.LENGTH)
+        return Done(key, GenerateOutput([choice], 3, inside.step_s), tail)

@@ -7,6 +7,7 @@ with Client("127.0.0.1:7070") as client:
     print(client.wait(task).text)
 """
 
+from forebay.client.answers import Choice, GenerateResult, TokenLogprob, TopLogprob
 from forebay.client.async_client import AsyncClient
 from forebay.client.dead_letters import DeadLetter, ReplaySummary
 from forebay.client.errors import (
@@ -37,7 +38,6 @@ from forebay.client.tasks import (
     CancelProgress,
     CancelSummary,
     Chunk,
-    GenerateResult,
     Priority,
     TaskEvent,
     TaskHandle,
@@ -55,6 +55,7 @@ __all__ = [
     "CallCancelled",
     "CancelProgress",
     "CancelSummary",
+    "Choice",
     "Chunk",
     "Client",
     "Conflict",
@@ -88,6 +89,8 @@ __all__ = [
     "TaskState",
     "TensorInfo",
     "Timing",
+    "TokenLogprob",
+    "TopLogprob",
     "Unauthenticated",
     "Unavailable",
     "Usage",

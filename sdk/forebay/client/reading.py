@@ -1,18 +1,18 @@
 """Answers of the server, turned into the client's values."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Final
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from forebay.client.answers import Choice, GenerateResult, TokenLogprob, TopLogprob
 from forebay.client.errors import from_status
 from forebay.client.fleet import ModelInfo, PauseInfo, QueueInfo, RunnerInfo, TensorInfo
 from forebay.client.tasks import (
     CancelSummary,
     Chunk,
-    GenerateResult,
     Priority,
     TaskEvent,
     TaskHandle,
@@ -24,7 +24,7 @@ from forebay.client.tasks import (
 from forebay.client.tensors import Array, to_arrays
 from forebay.models.v1.model_service_pb2 import EngineKind, Model, Runner, RunnerState, TensorSignature
 from forebay.queues.v1.queue_service_pb2 import Pause, Queue
-from forebay.tasks.v1.inputs_pb2 import FinishReason
+from forebay.tasks.v1 import inputs_pb2
 from forebay.tasks.v1.task_pb2 import Priority as WirePriority
 from forebay.tasks.v1.task_pb2 import Result, Task
 from forebay.tasks.v1.task_pb2 import TaskState as WireState
@@ -95,9 +95,11 @@ def chunk(answer: StreamOutputResponse) -> Chunk:
         sequence=answer.sequence,
         text=answer.text,
         token_ids=tuple(answer.token_ids),
-        finish_reason=_word(FinishReason.Name(answer.finish_reason), "FINISH_REASON_"),
+        finish_reason=_reason(answer.finish_reason),
         restarted=answer.restarted,
         state=STATES.get(answer.state),
+        logprobs=_logprobs(answer.logprobs),
+        others=tuple(map(_choice, answer.others)),
     )
 
 
@@ -182,18 +184,47 @@ def _result(result: Result) -> GenerateResult | Mapping[str, Array] | None:
     match result.WhichOneof("output"):
         case "generate":
             output = result.generate
-            reason = _word(FinishReason.Name(output.finish_reason), "FINISH_REASON_")
-            return GenerateResult(output.text, tuple(output.token_ids), reason)
+            return GenerateResult(
+                output.text,
+                tuple(output.token_ids),
+                _reason(output.finish_reason),
+                _logprobs(output.logprobs),
+                tuple(map(_choice, output.others)),
+            )
         case "tensors":
             return to_arrays(result.tensors.tensors)
         case _:
             return None
 
 
+def _choice(choice: inputs_pb2.Choice) -> Choice:
+    return Choice(
+        choice.index,
+        choice.text,
+        tuple(choice.token_ids),
+        _reason(choice.finish_reason),
+        _logprobs(choice.logprobs),
+    )
+
+
+def _logprobs(logprobs: Iterable[inputs_pb2.TokenLogprob]) -> tuple[TokenLogprob, ...]:
+    return tuple(
+        TokenLogprob(
+            one.token_id, one.logprob, tuple(TopLogprob(top.token_id, top.logprob) for top in one.top)
+        )
+        for one in logprobs
+    )
+
+
+def _reason(reason: inputs_pb2.FinishReason.ValueType) -> str:
+    return _word(inputs_pb2.FinishReason.Name(reason), "FINISH_REASON_")
+
+
 def _usage(result: Result) -> Usage | None:
     if not result.HasField("usage"):
         return None
-    return Usage(result.usage.input_tokens, result.usage.output_tokens)
+    usage = result.usage
+    return Usage(usage.input_tokens, usage.output_tokens, usage.cached_tokens)
 
 
 def _timing(result: Result) -> Timing | None:

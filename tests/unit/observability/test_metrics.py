@@ -120,6 +120,14 @@ def test_a_batch_histogram_shows_what_the_ordinary_one_shows() -> None:
     assert samples(ours) == samples(theirs)
 
 
+def test_a_value_that_comes_several_times_counts_as_often(registry: CollectorRegistry) -> None:
+    histogram = BatchHistogram("wait_seconds", "Waits", ("level",), (0.1, 1.0), registry)
+    histogram.observe_alike(0.5, 3, "low")
+    histogram.observe([0.5], "low")
+    assert registry.get_sample_value("wait_seconds_bucket", {"level": "low", "le": "1.0"}) == 4
+    assert registry.get_sample_value("wait_seconds_sum", {"level": "low"}) == 2.0
+
+
 def test_a_batch_histogram_refuses_labels_it_does_not_have(registry: CollectorRegistry) -> None:
     histogram = BatchHistogram("wait_seconds", "Waits", ("level",), (1.0,), registry)
     with pytest.raises(ValueError, match="level"):

@@ -13,11 +13,11 @@ from forebay.tasks.v1.schedule_service_pb2 import DESCRIPTOR as SCHEDULES
 from forebay.tasks.v1.task_service_pb2 import DESCRIPTOR as TASKS
 
 NAMES = """
-AlreadyExists AsyncClient CallCancelled CancelProgress CancelSummary Chunk Client Conflict DeadLetter DeadlineExceeded
-FailedPrecondition FieldFault ForebayClientError GenerateResult InternalError InvalidArgument ModelInfo NotFound
-OutOfRange PauseInfo PermissionDenied Priority QueueInfo ReplaySummary ResourceExhausted RetryPolicy RunnerInfo
-ScheduleInfo SubmitManyError TaskEvent TaskFailedError TaskHandle TaskInfo TaskOptions TaskRef TaskState TensorInfo
-Timing Unauthenticated Unavailable Usage task_spec to_array to_tensor
+AlreadyExists AsyncClient CallCancelled CancelProgress CancelSummary Choice Chunk Client Conflict DeadLetter
+DeadlineExceeded FailedPrecondition FieldFault ForebayClientError GenerateResult InternalError InvalidArgument
+ModelInfo NotFound OutOfRange PauseInfo PermissionDenied Priority QueueInfo ReplaySummary ResourceExhausted
+RetryPolicy RunnerInfo ScheduleInfo SubmitManyError TaskEvent TaskFailedError TaskHandle TaskInfo TaskOptions TaskRef
+TaskState TensorInfo Timing TokenLogprob TopLogprob Unauthenticated Unavailable Usage task_spec to_array to_tensor
 """.split()
 
 METHODS = """

@@ -3,8 +3,9 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
-from forebay.client import Priority, task_spec, to_array, to_tensor
-from forebay.tasks.v1.inputs_pb2 import Tensor
+from forebay.client import Priority, TaskOptions, task_spec, to_array, to_tensor
+from forebay.client.generations import GenerateOptions
+from forebay.tasks.v1.inputs_pb2 import GenerateInput, JsonObject, PlainText, Tensor
 from forebay.tasks.v1.task_pb2 import ParentFailurePolicy, TaskSpec
 from forebay.tasks.v1.task_pb2 import Priority as WirePriority
 
@@ -36,6 +37,65 @@ def test_a_chat_takes_texts_and_lists_of_parts() -> None:
     assert [part.text for part in messages[1].parts] == ["Hello", "there"]
     assert list(spec.generate.stop) == ["\n"]
     assert spec.generate.seed == 7
+
+
+def test_all_that_a_generation_may_be_told_is_written() -> None:
+    generate = task_spec(
+        "smollm2",
+        prompt="Once",
+        presence_penalty=0.0,
+        frequency_penalty=-1.5,
+        repetition_penalty=1.25,
+        logit_bias={7: -100, 0: 2.5},
+        logprobs=0,
+        stop_token_ids=[2, 0],
+        n=3,
+        response_format="json_object",
+    ).generate
+    assert generate.HasField("presence_penalty")
+    assert (generate.frequency_penalty, generate.repetition_penalty) == (-1.5, 1.25)
+    assert dict(generate.logit_bias) == {7: -100, 0: 2.5}
+    assert generate.HasField("logprobs")
+    assert (list(generate.stop_token_ids), generate.n) == ([2, 0], 3)
+    assert generate.response_format.HasField("json_object")
+    bare = task_spec("smollm2", prompt="Once").generate
+    assert not any(bare.HasField(name) for name in ("logprobs", "n", "repetition_penalty", "response_format"))
+
+
+def test_every_field_of_a_generation_is_an_option() -> None:
+    fields = {field.name for field in GenerateInput.DESCRIPTOR.fields}
+    assert fields == set(GenerateOptions.__annotations__)
+    assert fields < set(TaskOptions.__annotations__)
+
+
+@pytest.mark.parametrize(
+    ("given", "kind", "definition"),
+    [
+        (
+            {"json_schema": {"type": "object", "title": "é"}},
+            "json_schema",
+            '{"type": "object", "title": "é"}',
+        ),
+        ({"json_schema": '{"type":"object"}'}, "json_schema", '{"type":"object"}'),
+        ({"json_schema": True}, "json_schema", "true"),
+        ({"regex": "[a-z]+"}, "regex", "[a-z]+"),
+        ({"grammar": 'start: "a"'}, "grammar", 'start: "a"'),
+        (
+            {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "array"}}},
+            "json_schema",
+            '{"type": "array"}',
+        ),
+        ({"type": "json_object"}, "json_object", JsonObject()),
+        ({"type": "text"}, "text", PlainText()),
+        ("text", "text", PlainText()),
+    ],
+)
+def test_a_response_format_is_written_as_the_contract_has_it(
+    given: str | dict[str, object], kind: str, definition: object
+) -> None:
+    written = task_spec("m", prompt="x", response_format=given).generate.response_format
+    assert written.WhichOneof("format") == kind
+    assert getattr(written, kind) == definition
 
 
 def test_what_a_task_carries_beside_its_input() -> None:
@@ -77,6 +137,13 @@ def test_every_priority_is_known_by_its_name() -> None:
         ({"prompt": "x", "max_token": 3}, TypeError, "max_token"),
         ({"tensors": {}, "seed": 3}, TypeError, "seed"),
         ({"prompt": "x", "stop": "."}, TypeError, "stop"),
+        ({"tensors": {}, "n": 2}, TypeError, "n: only for language models"),
+        ({"prompt": "x", "response_format": "xml"}, TypeError, "response_format"),
+        ({"prompt": "x", "response_format": {"regex": "a", "grammar": "b"}}, TypeError, "response_format"),
+        ({"prompt": "x", "response_format": {"regex": 1}}, TypeError, "regex takes a text"),
+        ({"prompt": "x", "response_format": {"type": "json_schema"}}, TypeError, "schema"),
+        ({"prompt": "x", "response_format": {"json_schema": {"const": float("nan")}}}, ValueError, "JSON"),
+        ({"prompt": "x", "logit_bias": {2**31: 1.0}}, ValueError, "2147483648"),
         ({"prompt": "x", "priority": "urgent"}, ValueError, "urgent"),
         ({"prompt": "x", "deadline": datetime(2030, 1, 1)}, ValueError, "time zone"),
         ({"messages": [{"role": "user"}]}, TypeError, "message"),

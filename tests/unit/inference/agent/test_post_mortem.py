@@ -12,7 +12,7 @@ from google.rpc.status_pb2 import Status
 from inference.agent.memory_kills import MemoryKills
 from inference.agent.post_mortem import PostMortem, deaths_of
 from inference.journal import Attempt, JournalWriter, Remains
-from inference.presence import EXIT_OUT_OF_MEMORY, EXIT_STUCK
+from inference.presence import EXIT_HUNG, EXIT_OUT_OF_MEMORY, EXIT_STUCK
 from scheduler.adapters.clock import FakeClock
 from scheduler.errors import RecordsUnavailable
 from scheduler.ports.sweeps import Death, SweepStore
@@ -131,6 +131,7 @@ async def test_after_an_end_that_no_open_task_has_caused_everything_goes_back_as
         (-11, 1, "RUNNER_CRASHED"),
         (1, 0, "RUNNER_CRASHED"),
         (EXIT_OUT_OF_MEMORY, 0, "RUNNER_OUT_OF_MEMORY"),
+        (EXIT_HUNG, 0, "RUNNER_CRASHED"),
     ],
 )
 async def test_a_runner_that_ran_out_of_memory_is_told_apart(

@@ -1,87 +1,25 @@
 import json
 import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from tokenizers import Tokenizer
 
-from inference.engine import (
-    Chunk,
-    Done,
-    Failed,
-    GenerateOutput,
-    GenerateRequest,
-    Message,
-    TensorRequest,
-    Update,
-)
+from inference.engine import Chunk, Done, Failed, GenerateRequest, Message, TensorRequest, Update
 from inference.generate import GenerateEngine
-from inference.generate import engine as engine_module
 from inference.generate.session import DecoderSession
-from inference.importers import import_gguf
-from inference.settings import EngineSettings
 from scheduler.errors import InvalidInput, ModelFailed, ModelOutOfMemory, ModelUnusable
 from tests.reference.llama_numpy import LlamaReference
-from tests.reference.tiny_llama import write_tiny_llama
 
-CONTEXT = 128
-
-
-def quiet(sentence: str) -> None:
-    """Say nothing."""
-
-
-@pytest.fixture(scope="module")
-def gguf_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny_llama(tmp_path_factory.mktemp("gguf") / "tiny.gguf", context=CONTEXT)
-
-
-@pytest.fixture(scope="module")
-def folder(gguf_file: Path) -> Path:
-    return import_gguf(gguf_file, gguf_file.parent / "model", quantization="fp32", report=quiet)
-
-
-@pytest.fixture
-def engine(folder: Path) -> GenerateEngine:
-    return opened(folder)
-
-
-def opened(folder: Path, **settings: Any) -> GenerateEngine:
-    return GenerateEngine.open(folder, EngineSettings(**{"slots": 4, "threads": 1, **settings}), quiet)
-
-
-def drained(engine: GenerateEngine) -> dict[str, list[Update]]:
-    updates: dict[str, list[Update]] = {}
-    while engine.active:
-        for update in engine.step():
-            updates.setdefault(update.key, []).append(update)
-    return updates
-
-
-def output_of(updates: Sequence[Update]) -> GenerateOutput:
-    last = updates[-1]
-    assert isinstance(last, Done)
-    assert isinstance(last.output, GenerateOutput)
-    return last.output
-
-
-def answer(engine: GenerateEngine, request: GenerateRequest) -> GenerateOutput:
-    engine.admit("only", request)
-    return output_of(drained(engine)["only"])
-
-
-def free(prompt: str, tokens: int, **more: Any) -> GenerateRequest:
-    return GenerateRequest(prompt=prompt, max_tokens=tokens, ignore_eos=True, **more)
+from .tiny import CONTEXT, answer, choice_of, drained, free, opened, output_of
 
 
 def test_greedy_tokens_are_those_of_plain_numpy(
     engine: GenerateEngine, gguf_file: Path, folder: Path
 ) -> None:
     output = answer(engine, free("the rain", 12))
-    from tokenizers import Tokenizer
-
     tokens: list[int] = Tokenizer.from_file(str(folder / "tokenizer.json")).encode("the rain").ids
     reference = LlamaReference(gguf_file)
     for token in output.token_ids:
@@ -92,15 +30,15 @@ def test_greedy_tokens_are_those_of_plain_numpy(
 def test_chunks_and_tail_make_the_whole_answer(engine: GenerateEngine) -> None:
     engine.admit("a", free("x", 40, temperature=1.0, seed=5))
     updates = drained(engine)["a"]
-    output = output_of(updates)
+    output, choice = output_of(updates), choice_of(updates)
     done = updates[-1]
     assert isinstance(done, Done)
-    chunks = [update for update in updates if isinstance(update, Chunk)]
-    assert "".join(chunk.text for chunk in chunks) + done.tail == output.text
-    assert [token for chunk in chunks for token in chunk.token_ids] + list(done.tail_token_ids) == list(
-        output.token_ids
-    )
-    assert (len(output.token_ids), output.finish, output.input_tokens) == (40, "length", 1)
+    assert done.tail is not None
+    chunks = [update for update in updates if isinstance(update, Chunk)] + [done.tail]
+    assert "".join(chunk.text for chunk in chunks) == choice.text
+    assert [token for chunk in chunks for token in chunk.token_ids] == list(choice.token_ids)
+    assert [chunk.finish for chunk in chunks] == [None] * 39 + ["length"]
+    assert (output.output_tokens, choice.finish, output.input_tokens) == (40, "length", 1)
     assert output.time_to_first_token_s > 0
 
 
@@ -109,21 +47,21 @@ def test_rows_of_different_lengths_answer_as_they_do_alone(engine: GenerateEngin
     alone = {key: answer(engine, request) for key, request in requests.items()}
     for key, request in requests.items():
         engine.admit(key, request)
-    together = {key: output_of(updates) for key, updates in drained(engine).items()}
+    together = {key: choice_of(updates) for key, updates in drained(engine).items()}
     assert {k: v.token_ids for k, v in together.items()} == {k: v.token_ids for k, v in alone.items()}
 
 
 def test_long_prompts_are_read_in_pieces_while_others_generate(
-    engine: GenerateEngine, monkeypatch: pytest.MonkeyPatch
+    folder: Path,
 ) -> None:
-    monkeypatch.setattr(engine_module, "PREFILL_TOKENS", 7)
+    engine = opened(folder, prefill_tokens=7)
     long = free("a long prompt of many letters and pieces", 9)
     alone, first = answer(engine, long), answer(engine, free("go", 3))
     engine.admit("first", free("go", 3))
     engine.admit("long", long)
     updates = drained(engine)
-    assert output_of(updates["long"]).token_ids == alone.token_ids
-    assert output_of(updates["first"]).token_ids == first.token_ids
+    assert choice_of(updates["long"]).token_ids == alone.token_ids
+    assert choice_of(updates["first"]).token_ids == first.token_ids
 
 
 def test_a_cancelled_row_is_gone_and_its_neighbours_are_not_disturbed(engine: GenerateEngine) -> None:
@@ -143,7 +81,7 @@ def test_a_cancelled_row_is_gone_and_its_neighbours_are_not_disturbed(engine: Ge
         if not engine.active:
             break
     assert sorted(seen) == ["r2", "r3", "r4"]
-    assert {key: output_of(updates).token_ids for key, updates in seen.items()} == {k: alone[k] for k in seen}
+    assert {key: choice_of(updates).token_ids for key, updates in seen.items()} == {k: alone[k] for k in seen}
 
 
 def test_the_end_marker_stops_unless_it_is_ignored(folder: Path, tmp_path: Path) -> None:
@@ -168,8 +106,10 @@ def test_a_stop_string_ends_the_answer_before_it(engine: GenerateEngine) -> None
 
 
 def test_a_full_context_ends_the_answer(engine: GenerateEngine) -> None:
-    output = answer(engine, free("z" * 100, 10_000))
-    assert (output.finish, output.input_tokens, len(output.token_ids)) == ("length", 100, CONTEXT - 100)
+    engine.admit("only", free("z" * 100, 10_000))
+    output = output_of(drained(engine)["only"])
+    [choice] = output.choices
+    assert (choice.finish, output.input_tokens, output.output_tokens) == ("length", 100, CONTEXT - 100)
 
 
 def test_a_prompt_that_does_not_fit_is_refused_with_the_numbers(engine: GenerateEngine) -> None:
@@ -195,12 +135,21 @@ def test_every_fault_of_a_request_is_named(engine: GenerateEngine) -> None:
         min_p=1.5,
         seed=-1,
         stop=("",) * 17,
+        repetition_penalty=0.0,
+        presence_penalty=math.nan,
+        frequency_penalty=-3.0,
+        logprobs=21,
+        n=17,
+        logit_bias={-1: 0.0},
+        stop_token_ids=(1 << 20,),
     )
     with pytest.raises(InvalidInput) as caught:
         engine.admit("a", request)
     named = [fault.field.removeprefix("generate.") for fault in caught.value.faults]
-    expected = ["input", "max_tokens", "temperature", "top_p", "top_k", "min_p", "seed", "stop", "stop[0]"]
-    assert named[: len(expected)] == expected
+    expected = ["input", "max_tokens", "temperature", "top_p", "top_k", "min_p"]
+    expected += ["presence_penalty", "frequency_penalty", "repetition_penalty", "logprobs", "n", "seed"]
+    expected += ["stop", *(f"stop[{index}]" for index in range(17)), "logit_bias", "stop_token_ids"]
+    assert named == expected
 
 
 def test_tensors_are_refused(engine: GenerateEngine) -> None:
@@ -214,21 +163,30 @@ def test_messages_go_through_the_template_with_its_markers_recognised(engine: Ge
     assert answer(engine, free(written, 4)).token_ids == chat.token_ids
 
 
-def test_a_failing_run_fails_the_rows_in_it_and_the_engine_goes_on(
+def test_a_failing_run_is_repeated_row_by_row_and_fails_only_those_at_fault(
     engine: GenerateEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    alone = answer(engine, free("b", 5))
+    one = DecoderSession.decode_one
+    engine.admit("a", free("a", 5))
+    engine.admit("b", free("b", 5))
+    engine.step()
+
     def broken(*arguments: object) -> None:
         raise RuntimeError("the device is gone")
 
-    engine.admit("a", free("a", 5))
-    engine.step()
+    def broken_for_the_first(self: DecoderSession, slot: int, token: int, held: int) -> Any:
+        return broken() if slot == 0 else one(self, slot, token, held)
+
     with monkeypatch.context() as patch:
         patch.setattr(DecoderSession, "decode", broken)
-        (update,) = engine.step()
-    assert isinstance(update, Failed)
-    assert isinstance(update.error, ModelFailed)
-    assert engine.active == 0
-    assert len(answer(engine, free("a", 5)).token_ids) == 5
+        patch.setattr(DecoderSession, "decode_one", broken_for_the_first)
+        updates = {update.key: update for update in engine.step()}
+    failed = updates["a"]
+    assert isinstance(failed, Failed)
+    assert isinstance(failed.error, ModelFailed)
+    assert engine.active == 1
+    assert choice_of(drained(engine)["b"]).token_ids == alone.token_ids
 
 
 @pytest.mark.parametrize(
@@ -257,8 +215,8 @@ def test_logits_that_are_not_numbers_fail_only_their_row(
     engine.step()
     decode = DecoderSession.decode
 
-    def spoiled(self: DecoderSession, tokens: Sequence[int], lengths: Sequence[int]) -> Any:
-        logits = decode(self, tokens, lengths)
+    def spoiled(self: DecoderSession, tokens: Any, held: Any) -> Any:
+        logits = decode(self, tokens, held)
         logits[0] = np.nan
         return logits
 

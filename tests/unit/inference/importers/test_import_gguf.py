@@ -5,7 +5,7 @@ import onnx
 import pytest
 from tokenizers import Tokenizer
 
-from inference.importers import import_gguf
+from inference.importers import import_model
 from inference.importers.quantize import dequantize, quantize4, quantize8
 from scheduler.errors import ImportRefused
 from tests.reference.byte_level_bpe import ByteLevelBpe
@@ -18,13 +18,14 @@ def quiet(sentence: str) -> None:
 
 def test_the_folder_has_what_onnxruntime_genai_expects(tmp_path: Path) -> None:
     said: list[str] = []
-    out = import_gguf(write_tiny_llama(tmp_path / "m.gguf"), tmp_path / "out", report=said.append)
+    out = import_model(write_tiny_llama(tmp_path / "m.gguf"), tmp_path / "out", report=said.append)
     assert sorted(path.name for path in out.iterdir()) == [
         "chat_template.jinja",
         "genai_config.json",
         "model.onnx",
         "tokenizer.json",
         "tokenizer_config.json",
+        "wide.onnx",
     ]
     model = onnx.load(out / "model.onnx")
     assert [node.name for node in model.graph.input][:3] == [
@@ -43,7 +44,7 @@ def test_importing_again_replaces_the_folder(tmp_path: Path, tied: bool) -> None
     out = tmp_path / "out"
     out.mkdir()
     (out / "old").write_text("old")
-    import_gguf(source, out, report=quiet)
+    import_model(source, out, report=quiet)
     assert not (out / "old").exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["m.gguf", "out"]
 
@@ -51,7 +52,7 @@ def test_importing_again_replaces_the_folder(tmp_path: Path, tied: bool) -> None
 @pytest.mark.parametrize(
     ("metadata", "sentence"),
     [
-        ({"tokenizer": "llama"}, "tokenizer of kind llama"),
+        ({"tokenizer": "t5"}, "tokenizer of kind t5; supported: gpt2, llama"),
         ({"cut": "martian"}, "the way of martian"),
         ({"architecture": "gemma"}, "architecture gemma; supported: llama"),
     ],
@@ -61,7 +62,7 @@ def test_what_is_not_supported_is_refused_by_name(
 ) -> None:
     source = write_tiny_llama(tmp_path / "m.gguf", **metadata)  # type: ignore[arg-type]
     with pytest.raises(ImportRefused, match=sentence):
-        import_gguf(source, tmp_path / "out", report=quiet)
+        import_model(source, tmp_path / "out", report=quiet)
     assert not (tmp_path / "out").exists()
 
 
@@ -75,15 +76,15 @@ def test_files_that_are_no_gguf_are_refused(tmp_path: Path) -> None:
     }.items():
         (tmp_path / name).write_bytes(content)
         with pytest.raises(ImportRefused, match=name):
-            import_gguf(tmp_path / name, tmp_path / "out", report=quiet)
+            import_model(tmp_path / name, tmp_path / "out", report=quiet)
     with pytest.raises(ImportRefused, match="cannot be read"):
-        import_gguf(tmp_path / "nothing", tmp_path / "out", report=quiet)
+        import_model(tmp_path / "nothing", tmp_path / "out", report=quiet)
 
 
 def test_tokens_are_those_of_an_independent_tokenizer(tmp_path: Path) -> None:
     source = write_tiny_llama(tmp_path / "m.gguf")
     tokenizer = Tokenizer.from_file(
-        str(import_gguf(source, tmp_path / "out", report=quiet) / "tokenizer.json")
+        str(import_model(source, tmp_path / "out", report=quiet) / "tokenizer.json")
     )
     text = "the rain  on 12 the\n\n hen's än 東京 🙂"
     assert tokenizer.encode(text).ids == ByteLevelBpe(source).encode(text)

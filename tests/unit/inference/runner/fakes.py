@@ -10,6 +10,7 @@ from forebay.dispatch.v1.dispatch_service_pb2 import Assignment
 from forebay.tasks.v1.envelope_pb2 import Envelope
 from forebay.tasks.v1.task_pb2 import Priority, TaskSpec
 from inference.engine import (
+    Choice,
     Chunk,
     Done,
     EngineKind,
@@ -97,9 +98,9 @@ class FakeEngine:
         if len(tokens) < request.max_tokens:
             return Chunk(key, letter(tokens[-1]), tokens[-1:])
         del self.running[key]
-        text = "".join(map(letter, tokens))
-        output = GenerateOutput(text, tokens, Finish.LENGTH, 3, 0.25)
-        return Done(key, output, letter(tokens[-1]), tokens[-1:])
+        choice = Choice("".join(map(letter, tokens)), tokens, Finish.LENGTH)
+        tail = Chunk(key, letter(tokens[-1]), tokens[-1:], finish=Finish.LENGTH)
+        return Done(key, GenerateOutput([choice], 3, 0.25), tail)
 
     def warm_up(self) -> None:
         self.warm = True

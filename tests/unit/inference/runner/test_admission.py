@@ -1,5 +1,6 @@
 """Which waiting task enters the engine next."""
 
+from inference.engine import GenerateRequest
 from inference.runner.admission import AdmissionQueue
 from scheduler.policies.levels import WeightedLevels
 from scheduler.states import Level
@@ -96,3 +97,54 @@ def test_suspects_can_be_removed_and_cleared_like_others() -> None:
     assert not queue.remove("x")
     assert {task.key for task in queue.clear()} == {"a", "y"}
     assert not queue
+
+
+def test_a_request_for_several_answers_takes_as_many_places() -> None:
+    queue = AdmissionQueue(WeightedLevels())
+    queue.add([held(f"k{n}", request=GenerateRequest(prompt="hi", n=3)) for n in range(4)])
+    assert keys(queue, 6) == ["k0", "k1"]
+    assert keys(queue, 1) == ["k2"]
+
+
+def test_places_are_counted_across_levels_too() -> None:
+    queue = AdmissionQueue(WeightedLevels())
+    queue.add([held("four", Level.HIGH, GenerateRequest(prompt="hi", n=4)), held("low", Level.LOW)])
+    assert keys(queue, 4) == ["four"]
+
+
+def test_a_senseless_number_of_answers_makes_no_room_for_others() -> None:
+    queue = AdmissionQueue(WeightedLevels())
+    queue.add([held(f"k{n}", request=GenerateRequest(prompt="hi", n=-9)) for n in range(4)])
+    assert keys(queue, 2) == ["k0", "k1"]
+
+
+def test_only_critical_tasks_enter_over_capacity_and_in_their_order() -> None:
+    queue = queue_of(high=Level.HIGH, c0=Level.CRITICAL, c1=Level.CRITICAL, c2=Level.CRITICAL)
+    assert queue.critical
+    assert [task.key for task in queue.take_critical(2)] == ["c0", "c1"]
+    assert [task.key for task in queue.take_critical(2)] == ["c2"]
+    assert queue.take_critical(2) == []
+    assert keys(queue, 2) == ["high"]
+
+
+def test_it_tells_whether_a_critical_task_waits() -> None:
+    assert not queue_of(high=Level.HIGH).critical
+
+
+def test_what_entered_over_capacity_counts_in_the_shares_of_the_levels() -> None:
+    queue = AdmissionQueue(WeightedLevels())
+    queue.add([held(f"l{i}", Level.LOW) for i in range(10)])
+    queue.add([held(f"c{i}", Level.CRITICAL) for i in range(200)])
+    queue.take_critical(128)
+    assert keys(queue, 2) == ["l0", "l1"]
+
+
+def test_critical_tasks_never_enter_beside_suspects_nor_before_those_that_wait() -> None:
+    queue = queue_of(c=Level.CRITICAL)
+    queue.add([suspect("x1", "x"), suspect("x2", "x")])
+    assert queue.take_critical(1) == []
+    assert keys(queue, 1) == ["x1"]
+    assert queue.take_critical(1) == []
+    assert [task.key for task in queue.take(1, occupied=True)] == ["x2"]
+    assert queue.take_critical(1) == []
+    assert keys(queue, 1) == ["c"]

@@ -9,11 +9,25 @@ from pathlib import Path
 
 import pytest
 
-from inference.engine import Chunk, Done, EngineKind, Failed, GenerateRequest, Update
+from inference.engine import (
+    Chunk,
+    Done,
+    EngineKind,
+    Failed,
+    GenerateRequest,
+    GenerationStats,
+    Request,
+    StepTimes,
+    Update,
+)
 from inference.journal import JournalWriter, read_journal
 from inference.runner.admission import AdmissionQueue
-from inference.runner.engine_thread import EngineStuck, EngineThread
-from scheduler.errors import DeadlinePassed, InvalidInput, ModelUnusable
+from inference.runner.engine_thread import EngineThread
+from inference.runner.held import Held
+from inference.runner.stuck import EngineHung, EngineStuck
+from observability import names
+from observability.metrics import RunnerMetrics, new_registry
+from scheduler.errors import DeadlinePassed, InvalidInput, ModelOutOfMemory, ModelUnusable
 from scheduler.policies.levels import WeightedLevels
 from scheduler.states import Level
 
@@ -107,9 +121,62 @@ class LongRunningEngine(FakeEngine):
         return []
 
 
+class PreemptingEngine(FakeEngine):
+    """Takes CRITICAL requests beyond its capacity, one for each of the others that it holds."""
+
+    def __init__(self, capacity: int) -> None:
+        super().__init__(EngineKind.GENERATE, capacity)
+        self.levels: dict[str, Level] = {}
+
+    def preemptable(self, level: Level) -> int:
+        spared = sum(self.levels[key] is Level.CRITICAL for key in self.running)
+        return max(0, self.capacity - spared) if level is Level.CRITICAL else 0
+
+    def admit(self, key: str, request: Request) -> None:
+        assert isinstance(request, GenerateRequest)
+        assert self.active < self.capacity or self.preemptable(request.level) > 0
+        self.levels[key] = request.level
+        self.running[key] = request, []
+        self.order.append(key)
+
+
+class ReportingEngine(FakeEngine):
+    """Says how it generates: one step, one millisecond of each phase."""
+
+    def __init__(self) -> None:
+        super().__init__(EngineKind.GENERATE)
+        self.times = StepTimes(0.001, 0.001, 0.001, 0.001, 5, 2)
+
+    def stats(self) -> GenerationStats:
+        return GenerationStats(running=self.active, kv_tokens=self.active * 8, kv_capacity=64, prefix_hits=7)
+
+
+class HungryEngine(FakeEngine):
+    """Runs out of memory in a step that "hungry" is in; keeps it for ever when it is `greedy`."""
+
+    def __init__(self, *, greedy: bool = False) -> None:
+        super().__init__(EngineKind.GENERATE)
+        self._greedy = greedy
+
+    def step(self) -> Sequence[Update]:
+        if "hungry" in self.running:
+            raise MemoryError
+        return super().step()
+
+    def cancel(self, key: str) -> None:
+        if not self._greedy:
+            super().cancel(key)
+
+
 @asynccontextmanager
 async def thread_of(
-    engine: FakeEngine, heard: Heard, flush_s: float = 0.0, journal: JournalWriter | None = None
+    engine: FakeEngine,
+    heard: Heard,
+    flush_s: float = 0.0,
+    journal: JournalWriter | None = None,
+    *,
+    watchdog_s: float = 0.0,
+    metrics: RunnerMetrics | None = None,
 ) -> AsyncIterator[EngineThread]:
     thread = EngineThread(
         lambda: engine,
@@ -118,6 +185,8 @@ async def thread_of(
         flush_s,
         lambda tasks: None,
         journal=journal,
+        watchdog_s=watchdog_s,
+        generation=metrics.generation if metrics is not None else None,
     )
     thread.start()
     assert await thread.opened is engine
@@ -362,6 +431,207 @@ async def test_the_journal_names_only_the_batch_that_an_engine_says_it_runs(tmp_
         assert executing(path) == ["a"]
         engine.go.set()
         await heard.until(lambda: len(heard.updates) == 2)
+
+
+async def test_a_critical_task_enters_an_engine_that_is_full_when_it_can_pause_another() -> None:
+    engine, heard = PreemptingEngine(capacity=2), Heard()
+    engine.go.clear()
+    async with thread_of(engine, heard) as thread:
+        thread.admit([generation("low1", Level.LOW), generation("low2", Level.LOW)])
+        await asyncio.to_thread(engine.stepped.wait, LONGEST_WAIT_S)
+        thread.admit([generation("high", Level.HIGH)])
+        thread.admit([generation(f"critical{n}", Level.CRITICAL) for n in range(3)])
+        await until(lambda: len(engine.order) == 4)
+        engine.go.set()
+        await heard.until(lambda: len(heard.ended()) == 6)
+    assert engine.order[:4] == ["low1", "low2", "critical0", "critical1"]
+
+
+async def test_a_critical_task_waits_for_a_place_where_nothing_can_be_paused() -> None:
+    engine, heard = FakeEngine(EngineKind.GENERATE, capacity=1), Heard()
+    engine.go.clear()
+    async with thread_of(engine, heard) as thread:
+        thread.admit([generation("low", Level.LOW)])
+        await asyncio.to_thread(engine.stepped.wait, LONGEST_WAIT_S)
+        thread.admit([generation("critical", Level.CRITICAL)])
+        engine.go.set()
+        await heard.until(lambda: heard.ended() == ["low", "critical"])
+
+
+async def test_suspects_are_not_paused_for_a_critical_task() -> None:
+    engine, heard = PreemptingEngine(capacity=1), Heard()
+    engine.go.clear()
+    async with thread_of(engine, heard) as thread:
+        alone = suspect("suspect", "x")
+        alone.request = GenerateRequest(prompt="hi", max_tokens=3)
+        thread.admit([alone])
+        await asyncio.to_thread(engine.stepped.wait, LONGEST_WAIT_S)
+        thread.admit([generation("critical", Level.CRITICAL)])
+        engine.go.set()
+        await heard.until(lambda: heard.ended() == ["suspect", "critical"])
+
+
+async def test_a_step_that_does_not_end_in_time_ends_the_thread_and_names_what_it_ran() -> None:
+    engine, heard = StuckEngine(EngineKind.GENERATE), Heard()
+    engine.capacity = 2
+    thread = EngineThread(
+        lambda: engine,
+        AdmissionQueue(WeightedLevels()),
+        lambda: heard,
+        0.0,
+        lambda tasks: None,
+        watchdog_s=0.05,
+    )
+    thread.start()
+    await thread.opened
+    thread.admit([held("stuck"), held("neighbour"), held("waits")])
+    with pytest.raises(EngineHung, match=r"0\.05 s") as caught:
+        await asyncio.wait_for(thread.ended(), LONGEST_WAIT_S)
+    assert list(caught.value.suspects) == ["stuck", "neighbour"]
+    thread.stop()
+    engine.go.set()
+    await asyncio.to_thread(engine.closed.wait, LONGEST_WAIT_S)
+
+
+async def test_the_batch_that_hangs_is_what_the_journal_names(tmp_path: Path) -> None:
+    engine, heard, release, path = TellingEngine(), Heard(), threading.Event(), tmp_path / "journal"
+
+    def step() -> Sequence[Update]:
+        engine._tell(["b#1"])
+        release.wait(LONGEST_WAIT_S)
+        return []
+
+    engine.step = step  # type: ignore[method-assign]
+    thread = EngineThread(
+        lambda: engine,
+        AdmissionQueue(WeightedLevels()),
+        lambda: heard,
+        0.0,
+        lambda tasks: None,
+        watchdog_s=0.05,
+        journal=JournalWriter(path),
+    )
+    thread.start()
+    await thread.opened
+    thread.admit([held("a#1"), held("b#1")])
+    with pytest.raises(EngineHung) as caught:
+        await asyncio.wait_for(thread.ended(), LONGEST_WAIT_S)
+    assert list(caught.value.suspects) == ["b#1"]
+    assert executing(path) == ["b"]
+    thread.stop()
+    release.set()
+    await asyncio.to_thread(engine.closed.wait, LONGEST_WAIT_S)
+
+
+async def test_a_task_that_is_never_taken_in_is_the_only_suspect() -> None:
+    engine, heard, release = FakeEngine(EngineKind.GENERATE), Heard(), threading.Event()
+    take_in = engine.admit
+
+    def admit(key: str, request: Request) -> None:
+        if key == "endless":
+            release.wait(LONGEST_WAIT_S)
+        take_in(key, request)
+
+    engine.admit = admit  # type: ignore[method-assign]
+    engine.go.clear()
+    thread = EngineThread(
+        lambda: engine,
+        AdmissionQueue(WeightedLevels()),
+        lambda: heard,
+        0.0,
+        lambda tasks: None,
+        watchdog_s=0.05,
+    )
+    thread.start()
+    await thread.opened
+    thread.admit([held("innocent")])
+    await asyncio.to_thread(engine.stepped.wait, LONGEST_WAIT_S)
+    thread.admit([held("endless")])
+    with pytest.raises(EngineHung) as caught:
+        await asyncio.wait_for(thread.ended(), LONGEST_WAIT_S)
+    assert list(caught.value.suspects) == ["endless"]
+    thread.stop()
+    release.set()
+    engine.go.set()
+    await asyncio.to_thread(engine.closed.wait, LONGEST_WAIT_S)
+
+
+async def test_a_load_that_takes_long_is_not_watched_and_neither_is_a_run_that_can_be_stopped() -> None:
+    engine, heard, loaded = LongRunningEngine(), Heard(), threading.Event()
+    looked = asyncio.Event()
+
+    def load() -> FakeEngine:
+        loaded.wait(LONGEST_WAIT_S)
+        return engine
+
+    thread = EngineThread(
+        load, AdmissionQueue(WeightedLevels()), lambda: heard, 0.0, lambda tasks: None, watchdog_s=0.01
+    )
+    thread.start()
+    # Timers of one loop come in the order of their times: any look of a watchdog comes before this.
+    asyncio.get_running_loop().call_later(0.05, looked.set)
+    await looked.wait()
+    assert not thread._ended.done()
+    loaded.set()
+    await thread.opened
+    thread.admit([held("endless")])
+    await asyncio.to_thread(engine.entered.wait, LONGEST_WAIT_S)
+    looked.clear()
+    asyncio.get_running_loop().call_later(0.05, looked.set)
+    await looked.wait()
+    assert not thread._ended.done()
+    engine._interrupted.set()
+    thread.stop()
+    await asyncio.wait_for(thread.ended(), LONGEST_WAIT_S)
+
+
+async def test_a_request_that_runs_out_of_memory_alone_fails_alone_and_the_engine_goes_on() -> None:
+    engine, heard = HungryEngine(), Heard()
+    async with thread_of(engine, heard) as thread:
+        thread.admit([generation("hungry")])
+        await heard.until(lambda: heard.ended() == ["hungry"])
+        thread.admit([generation("next")])
+        await heard.until(lambda: heard.ended() == ["hungry", "next"])
+    failed = heard.updates[0]
+    assert isinstance(failed, Failed)
+    assert isinstance(failed.error, ModelOutOfMemory)
+
+
+@pytest.mark.parametrize(("greedy", "others"), [(False, ["innocent"]), (True, [])])
+async def test_memory_that_several_may_have_wanted_or_that_is_not_given_back_ends_the_thread(
+    greedy: bool, others: list[str]
+) -> None:
+    engine, heard = HungryEngine(greedy=greedy), Heard()
+    thread = EngineThread(
+        lambda: engine, AdmissionQueue(WeightedLevels()), lambda: heard, 0.0, lambda tasks: None
+    )
+    thread.start()
+    await thread.opened
+    thread.admit([generation(key) for key in ["hungry", *others]])
+    with pytest.raises(MemoryError):
+        await asyncio.wait_for(thread.ended(), LONGEST_WAIT_S)
+    assert heard.updates == []
+
+
+async def test_what_an_engine_says_of_its_steps_is_on_the_page() -> None:
+    engine, heard, registry = ReportingEngine(), Heard(), new_registry()
+    metrics = RunnerMetrics(registry, "m")
+    async with thread_of(engine, heard, metrics=metrics) as thread:
+        thread.admit([generation("a"), generation("b"), generation("bad", prompt="fail")])
+        await heard.until(lambda: len(heard.ended()) == 3)
+    labels = {"model_name": "m", "engine": "0"}
+    value = registry.get_sample_value
+    assert value(names.VLLM_GENERATION_TOKENS, labels) == 6
+    assert value(f"{names.VLLM_QUEUE_TIME}_count", labels) == 3
+    assert value(names.VLLM_REQUEST_SUCCESS, {**labels, "finished_reason": "length"}) == 2
+    assert value(names.VLLM_REQUEST_SUCCESS, {**labels, "finished_reason": "error"}) == 1
+    assert value(names.VLLM_RUNNING, labels) == 0
+    assert value(f"{names.STEP_DURATION}_count", {"model": "m"}) == engine.steps
+    assert value(names.STEP_SECONDS, {"model": "m", "phase": "decode"}) == pytest.approx(0.001 * engine.steps)
+
+
+def generation(key: str, level: Level = Level.NORMAL, prompt: str = "hi") -> Held:
+    return held(key, level, GenerateRequest(prompt=prompt, max_tokens=3, level=level))
 
 
 def executing(path: Path) -> list[str]:

@@ -5,13 +5,13 @@ import sys
 
 import pytest
 
-from inference.presence import EXIT_MODEL_UNUSABLE, EXIT_OUT_OF_MEMORY, EXIT_STUCK
+from inference.presence import EXIT_HUNG, EXIT_MODEL_UNUSABLE, EXIT_OUT_OF_MEMORY, EXIT_STUCK
 
 PROGRAM = """
 import contextlib, os, sys, threading
 os.environ |= {"FOREBAY_RUNNER_MODEL": "m", "FOREBAY_RUNNER_PATH": "m"}
 from inference.runner import __main__ as program
-from inference.runner.engine_thread import EngineStuck
+from inference.runner.stuck import EngineHung, EngineStuck
 
 class Runner:
     async def run(self, stop):
@@ -36,12 +36,13 @@ sys.exit(program.main())
         ("True", 0),
         ("False", EXIT_MODEL_UNUSABLE),
         ("EngineStuck('stuck')", EXIT_STUCK),
+        ("EngineHung('hung', ['a'])", EXIT_HUNG),
         ("MemoryError()", EXIT_OUT_OF_MEMORY),
         ("RuntimeError('bug')", 1),
     ],
 )
 def test_the_exit_code_tells_how_it_ended(outcome: str, code: int) -> None:
     # A thread that never ends keeps no stuck runner alive.
-    program = PROGRAM.replace("OUTCOME", outcome).replace("HANGS", str("EngineStuck" in outcome))
+    program = PROGRAM.replace("OUTCOME", outcome).replace("HANGS", str(outcome.startswith("Engine")))
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=15)
     assert done.returncode == code, done.stderr.decode()

@@ -7,10 +7,25 @@ from contextlib import asynccontextmanager
 import pytest
 from google.rpc.status_pb2 import Status
 
-from forebay.tasks.v1.inputs_pb2 import FINISH_REASON_ABORTED, FINISH_REASON_LENGTH
+from forebay.tasks.v1.inputs_pb2 import (
+    FINISH_REASON_ABORTED,
+    FINISH_REASON_LENGTH,
+    FINISH_REASON_STOP,
+    FINISH_REASON_UNSPECIFIED,
+)
 from forebay.tasks.v1.task_pb2 import TASK_STATE_FAILED, TASK_STATE_SUCCEEDED, Result
 from forebay.tasks.v1.task_service_pb2 import StreamOutputResponse
-from inference.engine import Chunk, Done, Failed, Finish, GenerateOutput, GenerateRequest, TensorOutput
+from inference.engine import (
+    Choice,
+    Chunk,
+    Done,
+    Failed,
+    Finish,
+    GenerateOutput,
+    GenerateRequest,
+    TensorOutput,
+    TokenLogprob,
+)
 from inference.runner import outcomes
 from inference.runner.held import Held
 from inference.runner.outcomes import Outcome, OutcomeWriter
@@ -115,7 +130,8 @@ def generation(key: str, attempt: int = 1) -> Held:
 
 
 def generated(key: str, text: str, tail: str = "") -> Done:
-    return Done(key, GenerateOutput(text, [1, 2], Finish.LENGTH, 5, 0.5), tail, [2] if tail else [])
+    output = GenerateOutput([Choice(text, [1, 2], Finish.LENGTH)], 5, 0.5)
+    return Done(key, output, Chunk(key, tail, [2], finish=Finish.LENGTH) if tail else None)
 
 
 def chunk_of(payload: bytes) -> StreamOutputResponse:
@@ -189,6 +205,62 @@ async def test_chunks_of_one_task_become_one_and_are_written_before_its_ending()
     assert last.state == TASK_STATE_SUCCEEDED
     assert last.finish_reason == FINISH_REASON_LENGTH
     assert not last.restarted
+
+
+async def test_choices_stay_apart_and_each_of_the_others_says_once_why_it_ended() -> None:
+    async with bench(streams=True) as b:
+        task = generation("a")
+        b.writer.chunk(task, Chunk("a", "He", [1]))
+        b.writer.chunk(task, Chunk("a", "Ba", [7], index=2))
+        b.writer.chunk(task, Chunk("a", "llo", [2], finish=Finish.STOP))
+        b.writer.chunk(task, Chunk("a", "Yes", [5], index=1))
+        b.writer.chunk(task, Chunk("a", "!", [6], index=1, finish=Finish.LENGTH))
+        await b.store.called.wait()
+        texts = [("Hello", Finish.STOP), ("Yes!", Finish.LENGTH), ("Bah", Finish.STOP)]
+        output = GenerateOutput([Choice(text, [1, 2], finish) for text, finish in texts], 5, 0.5)
+        b.writer.done(task, Done("a", output, Chunk("a", "h", [8], index=2, finish=Finish.STOP)), 103)
+        await b.heard(1)
+    [[written]] = b.store.chunks
+    first = chunk_of(written.payload)
+    assert (first.text, list(first.token_ids), first.finish_reason) == ("Hello", [1, 2], 0)
+    assert [(one.index, one.text, list(one.token_ids), one.finish_reason) for one in first.others] == [
+        (1, "Yes!", [5, 6], FINISH_REASON_LENGTH),
+        (2, "Ba", [7], FINISH_REASON_UNSPECIFIED),
+    ]
+    [[ending]] = b.store.endings
+    last = chunk_of(ending.last_output)
+    assert (last.text, last.finish_reason) == ("", FINISH_REASON_STOP)
+    [other] = last.others
+    assert (other.index, other.text, other.finish_reason) == (2, "h", FINISH_REASON_STOP)
+    result = Result.FromString(ending.result).generate
+    assert [result.text, *(one.text for one in result.others)] == ["Hello", "Yes!", "Bah"]
+
+
+async def test_logprobs_go_with_the_tokens_of_their_choice() -> None:
+    async with bench(streams=True) as b:
+        task = generation("a")
+        b.writer.chunk(task, Chunk("a", "x", [1], logprobs=[TokenLogprob(1, -0.5, [(1, -0.5), (4, -1.5)])]))
+        b.writer.chunk(task, Chunk("a", "y", [2], index=1, logprobs=[TokenLogprob(2, -0.25)]))
+        b.writer.chunk(task, Chunk("a", "z", [3], logprobs=[TokenLogprob(3, -2.0)]))
+        await b.store.called.wait()
+        b.writer.done(task, generated("a", "xz"), 103)
+        await b.heard(1)
+    chunk = chunk_of(b.store.chunks[0][0].payload)
+    assert [(one.token_id, one.logprob) for one in chunk.logprobs] == [(1, -0.5), (3, -2.0)]
+    assert [(one.token_id, one.logprob) for one in chunk.logprobs[0].top] == [(1, -0.5), (4, -1.5)]
+    assert [(one.token_id, one.logprob) for one in chunk.others[0].logprobs] == [(2, -0.25)]
+
+
+async def test_a_failure_keeps_what_is_pending_of_every_choice() -> None:
+    async with bench(streams=True) as b:
+        task = generation("a")
+        b.writer.chunk(task, Chunk("a", "x", [1]))
+        b.writer.chunk(task, Chunk("a", "y", [2], index=1))
+        b.writer.failed(task, Failed("a", ModelFailed("no luck")), 101)
+        await b.heard(1)
+    last = chunk_of(b.store.endings[0][0].last_output)
+    assert (last.text, last.finish_reason) == ("x", FINISH_REASON_ABORTED)
+    assert [(one.text, one.finish_reason) for one in last.others] == [("y", FINISH_REASON_UNSPECIFIED)]
 
 
 async def test_only_the_first_chunk_of_a_later_attempt_says_that_it_restarts() -> None:

@@ -5,6 +5,7 @@ import logging
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import grpc.aio
@@ -21,10 +22,10 @@ from forebay.models.v1 import model_service_pb2 as models
 from forebay.runner.v1.runner_service_pb2 import WatchStatusRequest, WatchStatusResponse
 from forebay.runner.v1.runner_service_pb2_grpc import RunnerServiceStub
 from forebay.tasks.v1.task_service_pb2 import StreamOutputResponse
-from inference.engine import Engine, EngineKind, Update
-from inference.runner.engine_thread import EngineStuck
+from inference.engine import Engine, EngineKind, GenerationStats, StepTimes, Update
 from inference.runner.runner import Runner, Stores
 from inference.runner.settings import RunnerSettings
+from inference.runner.stuck import EngineHung, EngineStuck
 from observability.metrics import RunnerMetrics, new_registry
 from scheduler.adapters.clock import SystemClock
 from scheduler.adapters.memory import MemoryStore
@@ -85,6 +86,7 @@ class Bench:
         self.stop = asyncio.Event()
         self.usable: bool | None = None
         self.hard_kill_after_s = 10.0
+        self.watchdog_s = 0.0
 
     def runner(self, open_engine: Callable[[Callable[[str], None]], Engine], grace_s: float) -> Runner:
         return Runner(
@@ -100,6 +102,7 @@ class Bench:
             WeightedLevels(),
             RunnerMetrics(new_registry(), "m"),
             open_engine,
+            watchdog_s=self.watchdog_s,
         )
 
     async def assign(self, *specs: object) -> list[str]:
@@ -119,10 +122,11 @@ class Bench:
 
 @asynccontextmanager
 async def running(
-    engine: FakeEngine, *, grace_s: float = 5.0, hard_kill_after_s: float = 10.0
+    engine: FakeEngine, *, grace_s: float = 5.0, hard_kill_after_s: float = 10.0, watchdog_s: float = 0.0
 ) -> AsyncIterator[Bench]:
     bench = Bench(engine)
     bench.hard_kill_after_s = hard_kill_after_s
+    bench.watchdog_s = watchdog_s
     service = Service(
         "forebay.dispatch.v1.DispatchService",
         lambda server: add_DispatchServiceServicer_to_server(bench.scheduler, server),
@@ -288,3 +292,41 @@ async def test_a_stuck_engine_ends_the_runner_after_all_else_is_handed_back() ->
         neighbour: Settled.FATE_RETURNED,
         waits: Settled.FATE_RETURNED,
     }
+
+
+async def test_what_a_hung_step_ran_stays_leased_for_the_agent_and_the_rest_is_handed_back(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    engine = FakeEngine(capacity=2)
+    release = threading.Event()
+
+    def step() -> Sequence[Update]:
+        release.wait(LONGEST_WAIT_S)
+        return []
+
+    engine.step = step  # type: ignore[method-assign]
+    with caplog.at_level(logging.ERROR), pytest.raises(ExceptionGroup) as caught:
+        async with running(engine, watchdog_s=0.05) as b:
+            first, second, waits = await b.assign(*[tensor_spec() for _ in range(3)])
+            await asyncio.Event().wait()
+    release.set()
+    assert caught.group_contains(EngineHung)
+    assert [(one.id, one.fate) for one in b.scheduler.settled] == [(waits, Settled.FATE_RETURNED)]
+    assert await b.states([first, second]) == [TaskState.RUNNING, TaskState.RUNNING]
+    assert len([record for record in caplog.records if record.message.startswith("engine stuck")]) == 1
+
+
+async def test_the_card_of_a_runner_tells_what_its_language_model_can_do() -> None:
+    class Reporting(FakeEngine):
+        times = StepTimes()
+
+        def stats(self) -> GenerationStats:
+            return GenerationStats(kv_capacity=192)
+
+    engine = Reporting(EngineKind.GENERATE, capacity=3)
+    engine.card = replace(engine.card, batch_invariant=True)
+    async with running(engine) as b:
+        card = await b.card()
+    assert card is not None
+    assert (card.runner.capacity, card.runner.cache_tokens, card.runner.batch_invariant) == (3, 192, True)
+    assert card.model.context_length == 64

@@ -9,7 +9,8 @@ import numpy as np
 
 from inference.engine import Engine, TensorRequest
 from inference.runner.admission import AdmissionQueue
-from inference.runner.engine_thread import EngineStuck, EngineThread
+from inference.runner.engine_thread import EngineThread
+from inference.runner.stuck import EngineStuck
 from inference.settings import EngineSettings
 from inference.tensor.engine import TensorEngine
 from scheduler.policies.levels import WeightedLevels

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from inference.engine import Finish, GenerateOutput
+from inference.engine import Choice, Finish, GenerateOutput
 from inference.runner.outcomes import Outcome
 from inference.runner.telemetry import Telemetry
 from observability import names, tracing
@@ -17,12 +17,13 @@ from .fakes import held
 PARENT = "00-" + "1" * 32 + "-" + "2" * 16 + "-01"
 
 
-def outcome(key: str, *, traced: bool = True, generated: bool = True) -> Outcome:
+def outcome(key: str, *others: Choice, traced: bool = True, generated: bool = True) -> Outcome:
     task = held(key)
     task.traceparent = PARENT if traced else ""
     task.operation = "chat" if generated else ""
     task.admitted_s = 101.0
-    output = GenerateOutput("secret answer", [1, 2, 3], Finish.STOP, 7, 0.5) if generated else None
+    choice = Choice("secret answer", [1, 2, 3], Finish.STOP)
+    output = GenerateOutput([choice, *others], 7, 0.5) if generated else None
     return Outcome(task, Ending(key, 1, TaskState.SUCCEEDED), 103.0, output)
 
 
@@ -60,6 +61,15 @@ def test_a_traced_generation_has_a_span_and_its_write_below_it(
     assert "secret" not in str(spans)
 
 
+def test_the_span_of_several_choices_counts_the_tokens_of_all_and_has_the_reason_of_each(
+    telemetry: Telemetry, spans: list[dict[str, Any]]
+) -> None:
+    telemetry.finished([outcome("a", Choice("more", [1, 2], Finish.LENGTH))], [Written.WRITTEN], 0.0)
+    attributes = spans[0]["attributes"]
+    assert attributes[names.GEN_AI_USAGE_OUTPUT_TOKENS] == 5
+    assert attributes[names.GEN_AI_RESPONSE_FINISH_REASONS] == "stop,length"
+
+
 def test_a_tensor_task_is_an_execution(telemetry: Telemetry, spans: list[dict[str, Any]]) -> None:
     telemetry.finished([outcome("a", generated=False)], [Written.WRITTEN], 0.0)
     assert spans[0]["name"] == names.SPAN_EXECUTE
@@ -80,3 +90,12 @@ def test_tokens_and_times_are_counted_for_what_became_visible() -> None:
     assert 'forebay_tokens_output_total{model="m"} 3.0' in text
     assert 'forebay_task_execute_duration_seconds_sum{model="m"} 3.0' in text
     assert 'gen_ai_server_time_to_first_token_seconds_sum{model="m"} 1.5' in text
+
+
+def test_choices_are_written_side_by_side_so_the_longest_tells_how_long_a_token_took() -> None:
+    registry = new_registry()
+    telemetry = Telemetry(RunnerMetrics(registry, "m"), model="m", provider="CPU", runner="r-1")
+    telemetry.finished([outcome("a", Choice("more", [1] * 6, Finish.LENGTH))], [Written.WRITTEN], 0.0)
+    text = page(registry)[0].decode()
+    assert 'forebay_tokens_output_total{model="m"} 9.0' in text
+    assert 'gen_ai_server_time_per_output_token_seconds_sum{model="m"} 0.3' in text

@@ -9,7 +9,18 @@ from pathlib import Path
 import pytest
 from google.rpc.status_pb2 import Status
 
-from inference.engine import Chunk, Done, EngineKind, Failed, Finish, GenerateOutput, ModelCard, TensorOutput
+from inference.engine import (
+    Choice,
+    Chunk,
+    Done,
+    EngineKind,
+    Failed,
+    Finish,
+    GenerateOutput,
+    GenerateRequest,
+    ModelCard,
+    TensorOutput,
+)
 from inference.journal import JournalWriter, read_journal
 from inference.runner.held import Fate, Held
 from inference.runner.telemetry import Telemetry
@@ -20,7 +31,7 @@ from scheduler.adapters.memory import MemoryStore
 from scheduler.errors import ModelFailed
 from scheduler.policies.failures import Backoff
 from scheduler.ports.records import Record
-from scheduler.states import TaskState
+from scheduler.states import Level, TaskState
 
 from .fakes import NoSource, assignment, generate_spec, new_task, tensor_spec
 
@@ -191,9 +202,9 @@ async def test_what_was_on_its_way_when_all_was_given_up_is_given_back() -> None
 async def test_a_stream_is_whole_and_ends_with_the_state() -> None:
     async with bench(EngineKind.GENERATE) as b:
         [task] = await b.lease(generate_spec())
-        output = GenerateOutput("ab", [1, 2], Finish.STOP, 1, 0.1)
+        output = GenerateOutput([Choice("ab", [1, 2], Finish.STOP)], 1, 0.1)
         b.workload.updated([Chunk(task.key, "a", [1])])
-        b.workload.updated([Done(task.key, output, "b", [2])])
+        b.workload.updated([Done(task.key, output, Chunk(task.key, "b", [2], finish=Finish.STOP))])
         await b.workload.emptied()
         chunks = await b.store.records.output(task.id, 0, 10)
     assert [sequence for sequence, _ in chunks] == list(range(1, len(chunks) + 1))
@@ -211,6 +222,15 @@ async def test_a_task_brings_its_own_rests_and_its_isolation() -> None:
         b.workload.abandon()
     assert (first.backoff, first.isolation) == (Backoff(100, 0, 2.0), "group")
     assert (second.backoff, second.isolation) == (Backoff(500, 60_000, 2.0), "")
+
+
+async def test_a_generation_brings_its_level_and_its_tenant_to_the_engine() -> None:
+    async with bench(EngineKind.GENERATE) as b:
+        b.workload.assigned([assignment(generate_spec(), level=Level.CRITICAL)], b.source)
+        [held] = b.executor.admitted
+        b.workload.abandon()
+    assert isinstance(held.request, GenerateRequest)
+    assert (held.request.level, held.request.tenant) == (Level.CRITICAL, "t")
 
 
 async def test_the_journal_has_each_task_before_anything_looks_into_it(tmp_path: Path) -> None:

@@ -1,22 +1,28 @@
 import json
 import math
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
 
 from forebay.client import (
+    Choice,
     FieldFault,
+    GenerateResult,
     InvalidArgument,
     Priority,
     QueueInfo,
     TaskInfo,
     TaskState,
     Timing,
+    TokenLogprob,
+    TopLogprob,
+    Usage,
     task_spec,
 )
 from services.cli import render
-from services.cli.commands.get import document, outcome
+from services.cli.commands.get import document, outcome, show
 from services.cli.commands.ls import rows, summary
 from services.cli.values import as_json, plain
 
@@ -171,3 +177,28 @@ def test_a_document_says_when_a_task_may_start_and_after_which_others() -> None:
     assert found["parents"] == ["07-b"]
     bare = document(TaskInfo("07-a", TaskState.QUEUED))
     assert (bare["not_before"], bare["deadline"], bare["parents"]) == (None, None, [])
+
+
+def answered() -> TaskInfo:
+    first = (TokenLogprob(5, -0.25, (TopLogprob(5, -0.25),)),)
+    result = GenerateResult("one", (5,), "stop", first, (Choice(1, "two", (6, 7), "length"),))
+    return replace(task(), result=result, usage=Usage(70, 3, 64))
+
+
+def test_several_answers_are_shown_each_below_its_head(capsys: pytest.CaptureFixture[str]) -> None:
+    show(answered())
+    shown = capsys.readouterr().out
+    assert shown.endswith("\nchoice 0 (stop)\none\nchoice 1 (length)\ntwo\n")
+    assert "70 in (64 cached), 3 out" in shown
+
+
+def test_a_document_has_every_answer_with_its_logprobs() -> None:
+    found = document(answered())
+    assert found["usage"] == {"input_tokens": 70, "output_tokens": 3, "cached_tokens": 64}
+    result = found["result"]
+    assert result["logprobs"] == [
+        {"token_id": 5, "logprob": -0.25, "top": [{"token_id": 5, "logprob": -0.25}]}
+    ]
+    assert [(one["index"], one["text"], one["finish_reason"]) for one in result["others"]] == [
+        (1, "two", "length")
+    ]

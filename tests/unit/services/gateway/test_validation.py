@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from forebay.tasks.v1 import inputs_pb2, task_pb2
@@ -38,11 +39,19 @@ def changed(make: Callable[[], task_pb2.TaskSpec], **fields: Any) -> task_pb2.Ta
     for name, value in fields.items():
         target: Any = part if name in part.DESCRIPTOR.fields_by_name else spec
         field = target.DESCRIPTOR.fields_by_name[name]
-        if field.is_repeated:
+        if isinstance(value, dict | Message):
+            target.MergeFrom(type(target)(**{name: value}))
+        elif field.is_repeated:
             target.ClearField(name)
             getattr(target, name).extend(value)
         else:
             setattr(target, name, value)
+    return spec
+
+
+def formatted(**format_: str) -> task_pb2.TaskSpec:
+    spec = generation()
+    spec.generate.response_format.CopyFrom(inputs_pb2.ResponseFormat(**format_))  # type: ignore[arg-type]
     return spec
 
 
@@ -57,6 +66,14 @@ def full() -> task_pb2.TaskSpec:
         seed=2**64 - 1,
         stop=["x" * 1024] * 16,
         ignore_eos=True,
+        presence_penalty=-2.0,
+        frequency_penalty=2.0,
+        repetition_penalty=2.0,
+        logit_bias={token: -100.0 if token % 2 else 100.0 for token in range(1024)},
+        logprobs=20,
+        stop_token_ids=range(64),
+        n=16,
+        response_format=inputs_pb2.ResponseFormat(regex="x" * 2**18),
         priority=task_pb2.PRIORITY_LOW,
         pool="gpu",
         idempotency_key="k" * 256,
@@ -226,6 +243,35 @@ INVALID: list[tuple[str, task_pb2.TaskSpec]] = [
     ("generate.stop", changed(generation, stop=["x"] * 17)),
     ("generate.stop[1]", changed(generation, stop=["x", ""])),
     ("generate.stop[0]", changed(generation, stop=["é" * 513])),
+    *(
+        (f"generate.{name}", changed(generation, **{name: value}))
+        for name in ("presence_penalty", "frequency_penalty")
+        for value in (-2.1, 2.1, math.nan, -math.inf)
+    ),
+    ("generate.repetition_penalty", changed(generation, repetition_penalty=0.0)),
+    ("generate.repetition_penalty", changed(generation, repetition_penalty=2.1)),
+    ("generate.repetition_penalty", changed(generation, repetition_penalty=math.nan)),
+    ("generate.logit_bias", changed(generation, logit_bias=dict.fromkeys(range(1025), 1.0))),
+    ("generate.logit_bias", changed(generation, logit_bias={-1: 1.0})),
+    ("generate.logit_bias[7]", changed(generation, logit_bias={7: 100.5, 8: 1.0})),
+    ("generate.logit_bias[7]", changed(generation, logit_bias={7: -math.inf})),
+    ("generate.logit_bias[7]", changed(generation, logit_bias={7: math.nan})),
+    ("generate.logprobs", changed(generation, logprobs=-1)),
+    ("generate.logprobs", changed(generation, logprobs=21)),
+    ("generate.stop_token_ids", changed(generation, stop_token_ids=range(65))),
+    ("generate.stop_token_ids[1]", changed(generation, stop_token_ids=[0, -1])),
+    ("generate.n", changed(generation, n=0)),
+    ("generate.n", changed(generation, n=17)),
+    ("generate.response_format.format", formatted()),
+    ("generate.response_format.json_schema", formatted(json_schema="")),
+    ("generate.response_format.json_schema", formatted(json_schema="{")),
+    ("generate.response_format.json_schema", formatted(json_schema="[]")),
+    ("generate.response_format.json_schema", formatted(json_schema='"string"')),
+    ("generate.response_format.json_schema", formatted(json_schema='{"const": NaN}')),
+    ("generate.response_format.regex", formatted(regex="")),
+    ("generate.response_format.regex", formatted(regex="x" * (2**18 + 1))),
+    ("generate.response_format.grammar", formatted(grammar="")),
+    ("generate.response_format.grammar", formatted(grammar="é" * (2**17 + 1))),
     ("tensors.tensors", task_pb2.TaskSpec(model="m", tensors=inputs_pb2.TensorInput())),
     ("tensors.tensors[0].name", changed(tensors, name="")),
     ("tensors.tensors[0].name", changed(tensors, name="n" * 257)),

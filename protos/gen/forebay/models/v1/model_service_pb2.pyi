@@ -130,6 +130,8 @@ class Runner(google.protobuf.message.Message):
     METRICS_ADDRESS_FIELD_NUMBER: builtins.int
     POOL_FIELD_NUMBER: builtins.int
     PID_FIELD_NUMBER: builtins.int
+    BATCH_INVARIANT_FIELD_NUMBER: builtins.int
+    CACHE_TOKENS_FIELD_NUMBER: builtins.int
     id: builtins.str
     """Its id: host, model and a random part."""
     model: builtins.str
@@ -145,7 +147,7 @@ class Runner(google.protobuf.message.Message):
     engine: Global___EngineKind.ValueType
     """What kind of engine it has."""
     capacity: builtins.int
-    """Tasks that it takes at once."""
+    """Tasks that it takes at once; of a language model, answers that it generates together."""
     held: builtins.int
     """Tasks that it holds now."""
     metrics_address: builtins.str
@@ -154,6 +156,12 @@ class Runner(google.protobuf.message.Message):
     """The pool that it serves."""
     pid: builtins.int
     """Its operating system process."""
+    batch_invariant: builtins.bool
+    """Whether an answer of its language model does not depend on what is generated beside it: tried when it was loaded.
+    Then the same seed and prompt give the same text. False for tensor models, and before it is READY.
+    """
+    cache_tokens: builtins.int
+    """Tokens that its attention cache holds, of all answers together. 0 for tensor models, and before it is READY."""
     @property
     def start_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
         """When it started."""
@@ -179,10 +187,12 @@ class Runner(google.protobuf.message.Message):
         metrics_address: builtins.str = ...,
         pool: builtins.str = ...,
         pid: builtins.int = ...,
+        batch_invariant: builtins.bool = ...,
+        cache_tokens: builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: typing_extensions.TypeAlias = typing.Literal["load_duration", b"load_duration", "start_time", b"start_time"]
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["address", b"address", "capacity", b"capacity", "engine", b"engine", "held", b"held", "id", b"id", "load_duration", b"load_duration", "metrics_address", b"metrics_address", "model", b"model", "pid", b"pid", "pool", b"pool", "provider", b"provider", "reason", b"reason", "start_time", b"start_time", "state", b"state"]
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["address", b"address", "batch_invariant", b"batch_invariant", "cache_tokens", b"cache_tokens", "capacity", b"capacity", "engine", b"engine", "held", b"held", "id", b"id", "load_duration", b"load_duration", "metrics_address", b"metrics_address", "model", b"model", "pid", b"pid", "pool", b"pool", "provider", b"provider", "reason", b"reason", "start_time", b"start_time", "state", b"state"]
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
 
 Global___Runner: typing_extensions.TypeAlias = Runner

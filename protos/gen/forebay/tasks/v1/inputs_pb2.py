@@ -24,15 +24,17 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x66orebay/tasks/v1/inputs.proto\x12\x10\x66orebay.tasks.v1\"V\n\x0b\x43hatMessage\x12\x12\n\x04role\x18\x01 \x01(\tR\x04role\x12\x33\n\x05parts\x18\x02 \x03(\x0b\x32\x1d.forebay.tasks.v1.ContentPartR\x05parts\"+\n\x0b\x43ontentPart\x12\x14\n\x04text\x18\x01 \x01(\tH\x00R\x04textB\x06\n\x04part\"I\n\x0c\x43hatMessages\x12\x39\n\x08messages\x18\x01 \x03(\x0b\x32\x1d.forebay.tasks.v1.ChatMessageR\x08messages\"\x9b\x03\n\rGenerateInput\x12\x18\n\x06prompt\x18\x01 \x01(\tH\x00R\x06prompt\x12<\n\x08messages\x18\x02 \x01(\x0b\x32\x1e.forebay.tasks.v1.ChatMessagesH\x00R\x08messages\x12\"\n\nmax_tokens\x18\x03 \x01(\x05H\x01R\tmaxTokens\x88\x01\x01\x12%\n\x0btemperature\x18\x04 \x01(\x02H\x02R\x0btemperature\x88\x01\x01\x12\x18\n\x05top_p\x18\x05 \x01(\x02H\x03R\x04topP\x88\x01\x01\x12\x18\n\x05top_k\x18\x06 \x01(\x05H\x04R\x04topK\x88\x01\x01\x12\x18\n\x05min_p\x18\x07 \x01(\x02H\x05R\x04minP\x88\x01\x01\x12\x17\n\x04seed\x18\x08 \x01(\x04H\x06R\x04seed\x88\x01\x01\x12\x12\n\x04stop\x18\t \x03(\tR\x04stop\x12\x1d\n\nignore_eos\x18\n \x01(\x08R\tignoreEosB\x07\n\x05inputB\r\n\x0b_max_tokensB\x0e\n\x0c_temperatureB\x08\n\x06_top_pB\x08\n\x06_top_kB\x08\n\x06_min_pB\x07\n\x05_seed\"\x86\x01\n\x0eGenerateOutput\x12\x12\n\x04text\x18\x01 \x01(\tR\x04text\x12\x1b\n\ttoken_ids\x18\x02 \x03(\x05R\x08tokenIds\x12\x43\n\rfinish_reason\x18\x03 \x01(\x0e\x32\x1e.forebay.tasks.v1.FinishReasonR\x0c\x66inishReason\"`\n\x06Tensor\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n\x08\x64\x61tatype\x18\x02 \x01(\tR\x08\x64\x61tatype\x12\x14\n\x05shape\x18\x03 \x03(\x03R\x05shape\x12\x10\n\x03raw\x18\x04 \x01(\x0cR\x03raw\"A\n\x0bTensorInput\x12\x32\n\x07tensors\x18\x01 \x03(\x0b\x32\x18.forebay.tasks.v1.TensorR\x07tensors\"B\n\x0cTensorOutput\x12\x32\n\x07tensors\x18\x01 \x03(\x0b\x32\x18.forebay.tasks.v1.TensorR\x07tensors*z\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x01\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x02\x12\x19\n\x15\x46INISH_REASON_ABORTED\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x66orebay/tasks/v1/inputs.proto\x12\x10\x66orebay.tasks.v1\"V\n\x0b\x43hatMessage\x12\x12\n\x04role\x18\x01 \x01(\tR\x04role\x12\x33\n\x05parts\x18\x02 \x03(\x0b\x32\x1d.forebay.tasks.v1.ContentPartR\x05parts\"+\n\x0b\x43ontentPart\x12\x14\n\x04text\x18\x01 \x01(\tH\x00R\x04textB\x06\n\x04part\"I\n\x0c\x43hatMessages\x12\x39\n\x08messages\x18\x01 \x03(\x0b\x32\x1d.forebay.tasks.v1.ChatMessageR\x08messages\"\xb8\x07\n\rGenerateInput\x12\x18\n\x06prompt\x18\x01 \x01(\tH\x00R\x06prompt\x12<\n\x08messages\x18\x02 \x01(\x0b\x32\x1e.forebay.tasks.v1.ChatMessagesH\x00R\x08messages\x12\"\n\nmax_tokens\x18\x03 \x01(\x05H\x01R\tmaxTokens\x88\x01\x01\x12%\n\x0btemperature\x18\x04 \x01(\x02H\x02R\x0btemperature\x88\x01\x01\x12\x18\n\x05top_p\x18\x05 \x01(\x02H\x03R\x04topP\x88\x01\x01\x12\x18\n\x05top_k\x18\x06 \x01(\x05H\x04R\x04topK\x88\x01\x01\x12\x18\n\x05min_p\x18\x07 \x01(\x02H\x05R\x04minP\x88\x01\x01\x12\x17\n\x04seed\x18\x08 \x01(\x04H\x06R\x04seed\x88\x01\x01\x12\x12\n\x04stop\x18\t \x03(\tR\x04stop\x12\x1d\n\nignore_eos\x18\n \x01(\x08R\tignoreEos\x12.\n\x10presence_penalty\x18\x0b \x01(\x02H\x07R\x0fpresencePenalty\x88\x01\x01\x12\x30\n\x11\x66requency_penalty\x18\x0c \x01(\x02H\x08R\x10\x66requencyPenalty\x88\x01\x01\x12\x32\n\x12repetition_penalty\x18\r \x01(\x02H\tR\x11repetitionPenalty\x88\x01\x01\x12M\n\nlogit_bias\x18\x0e \x03(\x0b\x32..forebay.tasks.v1.GenerateInput.LogitBiasEntryR\tlogitBias\x12\x1f\n\x08logprobs\x18\x0f \x01(\x05H\nR\x08logprobs\x88\x01\x01\x12$\n\x0estop_token_ids\x18\x10 \x03(\x05R\x0cstopTokenIds\x12\x11\n\x01n\x18\x11 \x01(\x05H\x0bR\x01n\x88\x01\x01\x12I\n\x0fresponse_format\x18\x12 \x01(\x0b\x32 .forebay.tasks.v1.ResponseFormatR\x0eresponseFormat\x1a<\n\x0eLogitBiasEntry\x12\x10\n\x03key\x18\x01 \x01(\x05R\x03key\x12\x14\n\x05value\x18\x02 \x01(\x02R\x05value:\x02\x38\x01\x42\x07\n\x05inputB\r\n\x0b_max_tokensB\x0e\n\x0c_temperatureB\x08\n\x06_top_pB\x08\n\x06_top_kB\x08\n\x06_min_pB\x07\n\x05_seedB\x13\n\x11_presence_penaltyB\x14\n\x12_frequency_penaltyB\x15\n\x13_repetition_penaltyB\x0b\n\t_logprobsB\x04\n\x02_n\"\xe5\x01\n\x0eResponseFormat\x12\x31\n\x04text\x18\x01 \x01(\x0b\x32\x1b.forebay.tasks.v1.PlainTextH\x00R\x04text\x12?\n\x0bjson_object\x18\x02 \x01(\x0b\x32\x1c.forebay.tasks.v1.JsonObjectH\x00R\njsonObject\x12!\n\x0bjson_schema\x18\x03 \x01(\tH\x00R\njsonSchema\x12\x16\n\x05regex\x18\x04 \x01(\tH\x00R\x05regex\x12\x1a\n\x07grammar\x18\x05 \x01(\tH\x00R\x07grammarB\x08\n\x06\x66ormat\"\x0b\n\tPlainText\"\x0c\n\nJsonObject\"\xf4\x01\n\x0eGenerateOutput\x12\x12\n\x04text\x18\x01 \x01(\tR\x04text\x12\x1b\n\ttoken_ids\x18\x02 \x03(\x05R\x08tokenIds\x12\x43\n\rfinish_reason\x18\x03 \x01(\x0e\x32\x1e.forebay.tasks.v1.FinishReasonR\x0c\x66inishReason\x12:\n\x08logprobs\x18\x04 \x03(\x0b\x32\x1e.forebay.tasks.v1.TokenLogprobR\x08logprobs\x12\x30\n\x06others\x18\x05 \x03(\x0b\x32\x18.forebay.tasks.v1.ChoiceR\x06others\"\xd0\x01\n\x06\x43hoice\x12\x14\n\x05index\x18\x01 \x01(\x05R\x05index\x12\x12\n\x04text\x18\x02 \x01(\tR\x04text\x12\x1b\n\ttoken_ids\x18\x03 \x03(\x05R\x08tokenIds\x12\x43\n\rfinish_reason\x18\x04 \x01(\x0e\x32\x1e.forebay.tasks.v1.FinishReasonR\x0c\x66inishReason\x12:\n\x08logprobs\x18\x05 \x03(\x0b\x32\x1e.forebay.tasks.v1.TokenLogprobR\x08logprobs\"s\n\x0cTokenLogprob\x12\x19\n\x08token_id\x18\x01 \x01(\x05R\x07tokenId\x12\x18\n\x07logprob\x18\x02 \x01(\x02R\x07logprob\x12.\n\x03top\x18\x03 \x03(\x0b\x32\x1c.forebay.tasks.v1.TopLogprobR\x03top\"A\n\nTopLogprob\x12\x19\n\x08token_id\x18\x01 \x01(\x05R\x07tokenId\x12\x18\n\x07logprob\x18\x02 \x01(\x02R\x07logprob\"`\n\x06Tensor\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n\x08\x64\x61tatype\x18\x02 \x01(\tR\x08\x64\x61tatype\x12\x14\n\x05shape\x18\x03 \x03(\x03R\x05shape\x12\x10\n\x03raw\x18\x04 \x01(\x0cR\x03raw\"A\n\x0bTensorInput\x12\x32\n\x07tensors\x18\x01 \x03(\x0b\x32\x18.forebay.tasks.v1.TensorR\x07tensors\"B\n\x0cTensorOutput\x12\x32\n\x07tensors\x18\x01 \x03(\x0b\x32\x18.forebay.tasks.v1.TensorR\x07tensors*z\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x01\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x02\x12\x19\n\x15\x46INISH_REASON_ABORTED\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'forebay.tasks.v1.inputs_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_FINISHREASON']._serialized_start=1043
-  _globals['_FINISHREASON']._serialized_end=1165
+  _globals['_GENERATEINPUT_LOGITBIASENTRY']._loaded_options = None
+  _globals['_GENERATEINPUT_LOGITBIASENTRY']._serialized_options = b'8\001'
+  _globals['_FINISHREASON']._serialized_start=2348
+  _globals['_FINISHREASON']._serialized_end=2470
   _globals['_CHATMESSAGE']._serialized_start=51
   _globals['_CHATMESSAGE']._serialized_end=137
   _globals['_CONTENTPART']._serialized_start=139
@@ -40,13 +42,27 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CHATMESSAGES']._serialized_start=184
   _globals['_CHATMESSAGES']._serialized_end=257
   _globals['_GENERATEINPUT']._serialized_start=260
-  _globals['_GENERATEINPUT']._serialized_end=671
-  _globals['_GENERATEOUTPUT']._serialized_start=674
-  _globals['_GENERATEOUTPUT']._serialized_end=808
-  _globals['_TENSOR']._serialized_start=810
-  _globals['_TENSOR']._serialized_end=906
-  _globals['_TENSORINPUT']._serialized_start=908
-  _globals['_TENSORINPUT']._serialized_end=973
-  _globals['_TENSOROUTPUT']._serialized_start=975
-  _globals['_TENSOROUTPUT']._serialized_end=1041
+  _globals['_GENERATEINPUT']._serialized_end=1212
+  _globals['_GENERATEINPUT_LOGITBIASENTRY']._serialized_start=988
+  _globals['_GENERATEINPUT_LOGITBIASENTRY']._serialized_end=1048
+  _globals['_RESPONSEFORMAT']._serialized_start=1215
+  _globals['_RESPONSEFORMAT']._serialized_end=1444
+  _globals['_PLAINTEXT']._serialized_start=1446
+  _globals['_PLAINTEXT']._serialized_end=1457
+  _globals['_JSONOBJECT']._serialized_start=1459
+  _globals['_JSONOBJECT']._serialized_end=1471
+  _globals['_GENERATEOUTPUT']._serialized_start=1474
+  _globals['_GENERATEOUTPUT']._serialized_end=1718
+  _globals['_CHOICE']._serialized_start=1721
+  _globals['_CHOICE']._serialized_end=1929
+  _globals['_TOKENLOGPROB']._serialized_start=1931
+  _globals['_TOKENLOGPROB']._serialized_end=2046
+  _globals['_TOPLOGPROB']._serialized_start=2048
+  _globals['_TOPLOGPROB']._serialized_end=2113
+  _globals['_TENSOR']._serialized_start=2115
+  _globals['_TENSOR']._serialized_end=2211
+  _globals['_TENSORINPUT']._serialized_start=2213
+  _globals['_TENSORINPUT']._serialized_end=2278
+  _globals['_TENSOROUTPUT']._serialized_start=2280
+  _globals['_TENSOROUTPUT']._serialized_end=2346
 # @@protoc_insertion_point(module_scope)

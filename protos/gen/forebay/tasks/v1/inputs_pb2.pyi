@@ -28,7 +28,7 @@ class _FinishReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._E
     FINISH_REASON_UNSPECIFIED: _FinishReason.ValueType  # 0
     """Not ended yet."""
     FINISH_REASON_STOP: _FinishReason.ValueType  # 1
-    """The model said that it has finished, or a stop string was met."""
+    """The model said that it has finished, a stop string or stop token was met, or response_format allows nothing more."""
     FINISH_REASON_LENGTH: _FinishReason.ValueType  # 2
     """max_tokens or the model's context was used up."""
     FINISH_REASON_ABORTED: _FinishReason.ValueType  # 3
@@ -40,7 +40,7 @@ class FinishReason(_FinishReason, metaclass=_FinishReasonEnumTypeWrapper):
 FINISH_REASON_UNSPECIFIED: FinishReason.ValueType  # 0
 """Not ended yet."""
 FINISH_REASON_STOP: FinishReason.ValueType  # 1
-"""The model said that it has finished, or a stop string was met."""
+"""The model said that it has finished, a stop string or stop token was met, or response_format allows nothing more."""
 FINISH_REASON_LENGTH: FinishReason.ValueType  # 2
 """max_tokens or the model's context was used up."""
 FINISH_REASON_ABORTED: FinishReason.ValueType  # 3
@@ -127,6 +127,23 @@ class GenerateInput(google.protobuf.message.Message):
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
+    @typing.final
+    class LogitBiasEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.int
+        value: builtins.float
+        def __init__(
+            self,
+            *,
+            key: builtins.int = ...,
+            value: builtins.float = ...,
+        ) -> None: ...
+        _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["key", b"key", "value", b"value"]
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+
     PROMPT_FIELD_NUMBER: builtins.int
     MESSAGES_FIELD_NUMBER: builtins.int
     MAX_TOKENS_FIELD_NUMBER: builtins.int
@@ -137,6 +154,14 @@ class GenerateInput(google.protobuf.message.Message):
     SEED_FIELD_NUMBER: builtins.int
     STOP_FIELD_NUMBER: builtins.int
     IGNORE_EOS_FIELD_NUMBER: builtins.int
+    PRESENCE_PENALTY_FIELD_NUMBER: builtins.int
+    FREQUENCY_PENALTY_FIELD_NUMBER: builtins.int
+    REPETITION_PENALTY_FIELD_NUMBER: builtins.int
+    LOGIT_BIAS_FIELD_NUMBER: builtins.int
+    LOGPROBS_FIELD_NUMBER: builtins.int
+    STOP_TOKEN_IDS_FIELD_NUMBER: builtins.int
+    N_FIELD_NUMBER: builtins.int
+    RESPONSE_FORMAT_FIELD_NUMBER: builtins.int
     prompt: builtins.str
     """Text that is tokenised as it stands, without the chat template. UTF-8, not empty."""
     max_tokens: builtins.int
@@ -155,6 +180,22 @@ class GenerateInput(google.protobuf.message.Message):
     """Seed of the random choice: same seed, prompt and model give the same text. Default: drawn by the runner."""
     ignore_eos: builtins.bool
     """Go on when the model says that it has finished, up to max_tokens. Default false. For benchmarks."""
+    presence_penalty: builtins.float
+    """Taken off the logit of each token that was generated before, once. -2 to 2; negative favours repetition. Default 0."""
+    frequency_penalty: builtins.float
+    """Taken off the logit of a token for each time it was generated before. -2 to 2. Default 0."""
+    repetition_penalty: builtins.float
+    """Divides the logit of each token of the prompt and of what was generated where it is positive, multiplies it where
+    it is negative. Over 0, at most 2. Default 1 (no effect).
+    """
+    logprobs: builtins.int
+    """Return the log probability of each generated token, and of this many of the most probable tokens in its place.
+    0 (the generated one alone) to 20. Default: none are returned.
+    """
+    n: builtins.int
+    """Independent answers to the same prompt. 1 to 16. Default 1. With a seed each answer has a
+    random choice of its own, and the first one is that of n = 1.
+    """
     @property
     def messages(self) -> Global___ChatMessages:
         """A chat, laid out by the model's chat template with a generation prompt at its end. A model without a template
@@ -164,6 +205,23 @@ class GenerateInput(google.protobuf.message.Message):
     @property
     def stop(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Generation ends before the first of these strings, which is not returned. At most 16, of 1 to 1024 bytes of UTF-8."""
+
+    @property
+    def logit_bias(self) -> google.protobuf.internal.containers.ScalarMap[builtins.int, builtins.float]:
+        """Added to the logits of these tokens, by token id. At most 1024 entries, keys of the model's vocabulary, values of
+        -100 (as good as never) to 100 (as good as always). Default: none. An id that the model does not have is
+        INVALID_INPUT.
+        """
+
+    @property
+    def stop_token_ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Generation ends with any of these tokens, which is not returned as text. At most 64 ids of the model's vocabulary,
+        besides those that the model itself ends with; ignore_eos does not concern them. Default: none.
+        """
+
+    @property
+    def response_format(self) -> Global___ResponseFormat:
+        """What the text is made to look like. Default: anything."""
 
     def __init__(
         self,
@@ -178,15 +236,33 @@ class GenerateInput(google.protobuf.message.Message):
         seed: builtins.int | None = ...,
         stop: collections.abc.Iterable[builtins.str] | None = ...,
         ignore_eos: builtins.bool = ...,
+        presence_penalty: builtins.float | None = ...,
+        frequency_penalty: builtins.float | None = ...,
+        repetition_penalty: builtins.float | None = ...,
+        logit_bias: collections.abc.Mapping[builtins.int, builtins.float] | None = ...,
+        logprobs: builtins.int | None = ...,
+        stop_token_ids: collections.abc.Iterable[builtins.int] | None = ...,
+        n: builtins.int | None = ...,
+        response_format: Global___ResponseFormat | None = ...,
     ) -> None: ...
-    _HasFieldArgType: typing_extensions.TypeAlias = typing.Literal["_max_tokens", b"_max_tokens", "_min_p", b"_min_p", "_seed", b"_seed", "_temperature", b"_temperature", "_top_k", b"_top_k", "_top_p", b"_top_p", "input", b"input", "max_tokens", b"max_tokens", "messages", b"messages", "min_p", b"min_p", "prompt", b"prompt", "seed", b"seed", "temperature", b"temperature", "top_k", b"top_k", "top_p", b"top_p"]
+    _HasFieldArgType: typing_extensions.TypeAlias = typing.Literal["_frequency_penalty", b"_frequency_penalty", "_logprobs", b"_logprobs", "_max_tokens", b"_max_tokens", "_min_p", b"_min_p", "_n", b"_n", "_presence_penalty", b"_presence_penalty", "_repetition_penalty", b"_repetition_penalty", "_seed", b"_seed", "_temperature", b"_temperature", "_top_k", b"_top_k", "_top_p", b"_top_p", "frequency_penalty", b"frequency_penalty", "input", b"input", "logprobs", b"logprobs", "max_tokens", b"max_tokens", "messages", b"messages", "min_p", b"min_p", "n", b"n", "presence_penalty", b"presence_penalty", "prompt", b"prompt", "repetition_penalty", b"repetition_penalty", "response_format", b"response_format", "seed", b"seed", "temperature", b"temperature", "top_k", b"top_k", "top_p", b"top_p"]
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["_max_tokens", b"_max_tokens", "_min_p", b"_min_p", "_seed", b"_seed", "_temperature", b"_temperature", "_top_k", b"_top_k", "_top_p", b"_top_p", "ignore_eos", b"ignore_eos", "input", b"input", "max_tokens", b"max_tokens", "messages", b"messages", "min_p", b"min_p", "prompt", b"prompt", "seed", b"seed", "stop", b"stop", "temperature", b"temperature", "top_k", b"top_k", "top_p", b"top_p"]
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["_frequency_penalty", b"_frequency_penalty", "_logprobs", b"_logprobs", "_max_tokens", b"_max_tokens", "_min_p", b"_min_p", "_n", b"_n", "_presence_penalty", b"_presence_penalty", "_repetition_penalty", b"_repetition_penalty", "_seed", b"_seed", "_temperature", b"_temperature", "_top_k", b"_top_k", "_top_p", b"_top_p", "frequency_penalty", b"frequency_penalty", "ignore_eos", b"ignore_eos", "input", b"input", "logit_bias", b"logit_bias", "logprobs", b"logprobs", "max_tokens", b"max_tokens", "messages", b"messages", "min_p", b"min_p", "n", b"n", "presence_penalty", b"presence_penalty", "prompt", b"prompt", "repetition_penalty", b"repetition_penalty", "response_format", b"response_format", "seed", b"seed", "stop", b"stop", "stop_token_ids", b"stop_token_ids", "temperature", b"temperature", "top_k", b"top_k", "top_p", b"top_p"]
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__frequency_penalty: typing_extensions.TypeAlias = typing.Literal["frequency_penalty"]
+    _WhichOneofArgType__frequency_penalty: typing_extensions.TypeAlias = typing.Literal["_frequency_penalty", b"_frequency_penalty"]
+    _WhichOneofReturnType__logprobs: typing_extensions.TypeAlias = typing.Literal["logprobs"]
+    _WhichOneofArgType__logprobs: typing_extensions.TypeAlias = typing.Literal["_logprobs", b"_logprobs"]
     _WhichOneofReturnType__max_tokens: typing_extensions.TypeAlias = typing.Literal["max_tokens"]
     _WhichOneofArgType__max_tokens: typing_extensions.TypeAlias = typing.Literal["_max_tokens", b"_max_tokens"]
     _WhichOneofReturnType__min_p: typing_extensions.TypeAlias = typing.Literal["min_p"]
     _WhichOneofArgType__min_p: typing_extensions.TypeAlias = typing.Literal["_min_p", b"_min_p"]
+    _WhichOneofReturnType__n: typing_extensions.TypeAlias = typing.Literal["n"]
+    _WhichOneofArgType__n: typing_extensions.TypeAlias = typing.Literal["_n", b"_n"]
+    _WhichOneofReturnType__presence_penalty: typing_extensions.TypeAlias = typing.Literal["presence_penalty"]
+    _WhichOneofArgType__presence_penalty: typing_extensions.TypeAlias = typing.Literal["_presence_penalty", b"_presence_penalty"]
+    _WhichOneofReturnType__repetition_penalty: typing_extensions.TypeAlias = typing.Literal["repetition_penalty"]
+    _WhichOneofArgType__repetition_penalty: typing_extensions.TypeAlias = typing.Literal["_repetition_penalty", b"_repetition_penalty"]
     _WhichOneofReturnType__seed: typing_extensions.TypeAlias = typing.Literal["seed"]
     _WhichOneofArgType__seed: typing_extensions.TypeAlias = typing.Literal["_seed", b"_seed"]
     _WhichOneofReturnType__temperature: typing_extensions.TypeAlias = typing.Literal["temperature"]
@@ -198,9 +274,19 @@ class GenerateInput(google.protobuf.message.Message):
     _WhichOneofReturnType_input: typing_extensions.TypeAlias = typing.Literal["prompt", "messages"]
     _WhichOneofArgType_input: typing_extensions.TypeAlias = typing.Literal["input", b"input"]
     @typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__frequency_penalty) -> _WhichOneofReturnType__frequency_penalty | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__logprobs) -> _WhichOneofReturnType__logprobs | None: ...
+    @typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__max_tokens) -> _WhichOneofReturnType__max_tokens | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__min_p) -> _WhichOneofReturnType__min_p | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__n) -> _WhichOneofReturnType__n | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__presence_penalty) -> _WhichOneofReturnType__presence_penalty | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__repetition_penalty) -> _WhichOneofReturnType__repetition_penalty | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
     @typing.overload
@@ -215,14 +301,92 @@ class GenerateInput(google.protobuf.message.Message):
 Global___GenerateInput: typing_extensions.TypeAlias = GenerateInput
 
 @typing.final
+class ResponseFormat(google.protobuf.message.Message):
+    """What constrains the text of an answer. Each token is chosen among those that can still lead to such a text; one that
+    ends for its length may be cut off in the middle. A format that cannot be used is INVALID_INPUT.
+    """
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    TEXT_FIELD_NUMBER: builtins.int
+    JSON_OBJECT_FIELD_NUMBER: builtins.int
+    JSON_SCHEMA_FIELD_NUMBER: builtins.int
+    REGEX_FIELD_NUMBER: builtins.int
+    GRAMMAR_FIELD_NUMBER: builtins.int
+    json_schema: builtins.str
+    """One JSON value that this JSON Schema accepts: itself JSON, an object or a boolean, of at most 256 KiB of UTF-8,
+    nested at most 64 deep.
+    """
+    regex: builtins.str
+    """A text that this regular expression matches as a whole, in the syntax of Rust's regex crate, without
+    look-around and back-references. 1 byte to 256 KiB of UTF-8.
+    """
+    grammar: builtins.str
+    """A text of this context-free grammar, in the syntax of Lark, which begins with its rule `start`. 1 byte to 256 KiB
+    of UTF-8.
+    """
+    @property
+    def text(self) -> Global___PlainText:
+        """Any text: as if no format were given."""
+
+    @property
+    def json_object(self) -> Global___JsonObject:
+        """One JSON object."""
+
+    def __init__(
+        self,
+        *,
+        text: Global___PlainText | None = ...,
+        json_object: Global___JsonObject | None = ...,
+        json_schema: builtins.str = ...,
+        regex: builtins.str = ...,
+        grammar: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: typing_extensions.TypeAlias = typing.Literal["format", b"format", "grammar", b"grammar", "json_object", b"json_object", "json_schema", b"json_schema", "regex", b"regex", "text", b"text"]
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["format", b"format", "grammar", b"grammar", "json_object", b"json_object", "json_schema", b"json_schema", "regex", b"regex", "text", b"text"]
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_format: typing_extensions.TypeAlias = typing.Literal["text", "json_object", "json_schema", "regex", "grammar"]
+    _WhichOneofArgType_format: typing_extensions.TypeAlias = typing.Literal["format", b"format"]
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_format) -> _WhichOneofReturnType_format | None: ...
+
+Global___ResponseFormat: typing_extensions.TypeAlias = ResponseFormat
+
+@typing.final
+class PlainText(google.protobuf.message.Message):
+    """Chooses plain text."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+
+Global___PlainText: typing_extensions.TypeAlias = PlainText
+
+@typing.final
+class JsonObject(google.protobuf.message.Message):
+    """Chooses a JSON object of any shape."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+
+Global___JsonObject: typing_extensions.TypeAlias = JsonObject
+
+@typing.final
 class GenerateOutput(google.protobuf.message.Message):
-    """What a language model answered."""
+    """What a language model answered. Fields 1 to 4 are the first choice."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     TEXT_FIELD_NUMBER: builtins.int
     TOKEN_IDS_FIELD_NUMBER: builtins.int
     FINISH_REASON_FIELD_NUMBER: builtins.int
+    LOGPROBS_FIELD_NUMBER: builtins.int
+    OTHERS_FIELD_NUMBER: builtins.int
     text: builtins.str
     """The generated text, without stop strings and special tokens. UTF-8. Set by the runner."""
     finish_reason: Global___FinishReason.ValueType
@@ -231,17 +395,120 @@ class GenerateOutput(google.protobuf.message.Message):
     def token_ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
         """The generated token ids, in order. Set by the runner."""
 
+    @property
+    def logprobs(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___TokenLogprob]:
+        """One for each of token_ids when they were asked for, else none. Set by the runner."""
+
+    @property
+    def others(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Choice]:
+        """The other choices when n is over 1: 1 to n - 1, in order of their index. Set by the runner."""
+
     def __init__(
         self,
         *,
         text: builtins.str = ...,
         token_ids: collections.abc.Iterable[builtins.int] | None = ...,
         finish_reason: Global___FinishReason.ValueType = ...,
+        logprobs: collections.abc.Iterable[Global___TokenLogprob] | None = ...,
+        others: collections.abc.Iterable[Global___Choice] | None = ...,
     ) -> None: ...
-    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["finish_reason", b"finish_reason", "text", b"text", "token_ids", b"token_ids"]
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["finish_reason", b"finish_reason", "logprobs", b"logprobs", "others", b"others", "text", b"text", "token_ids", b"token_ids"]
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
 
 Global___GenerateOutput: typing_extensions.TypeAlias = GenerateOutput
+
+@typing.final
+class Choice(google.protobuf.message.Message):
+    """One of several answers to the same prompt. In a stream, what is new of it."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    INDEX_FIELD_NUMBER: builtins.int
+    TEXT_FIELD_NUMBER: builtins.int
+    TOKEN_IDS_FIELD_NUMBER: builtins.int
+    FINISH_REASON_FIELD_NUMBER: builtins.int
+    LOGPROBS_FIELD_NUMBER: builtins.int
+    index: builtins.int
+    """Which one: 1 to n - 1. Choice 0 is in the message that holds this one."""
+    text: builtins.str
+    """Its text, as in GenerateOutput; in a stream new text, whole UTF-8 characters only."""
+    finish_reason: Global___FinishReason.ValueType
+    """Why it ended. In a stream set in the chunk with which it ended, UNSPECIFIED before."""
+    @property
+    def token_ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Its token ids, in order; in a stream the new ones, whose text may follow in a later chunk."""
+
+    @property
+    def logprobs(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___TokenLogprob]:
+        """One for each of token_ids when they were asked for, else none."""
+
+    def __init__(
+        self,
+        *,
+        index: builtins.int = ...,
+        text: builtins.str = ...,
+        token_ids: collections.abc.Iterable[builtins.int] | None = ...,
+        finish_reason: Global___FinishReason.ValueType = ...,
+        logprobs: collections.abc.Iterable[Global___TokenLogprob] | None = ...,
+    ) -> None: ...
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["finish_reason", b"finish_reason", "index", b"index", "logprobs", b"logprobs", "text", b"text", "token_ids", b"token_ids"]
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+
+Global___Choice: typing_extensions.TypeAlias = Choice
+
+@typing.final
+class TokenLogprob(google.protobuf.message.Message):
+    """How probable a generated token was, by the model's own distribution: before bias, penalties, temperature, what cuts
+    the choice short, and response_format.
+    """
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    TOKEN_ID_FIELD_NUMBER: builtins.int
+    LOGPROB_FIELD_NUMBER: builtins.int
+    TOP_FIELD_NUMBER: builtins.int
+    token_id: builtins.int
+    """The generated token."""
+    logprob: builtins.float
+    """Natural logarithm of its probability."""
+    @property
+    def top(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___TopLogprob]:
+        """The most probable tokens in its place, best first: as many as were asked for."""
+
+    def __init__(
+        self,
+        *,
+        token_id: builtins.int = ...,
+        logprob: builtins.float = ...,
+        top: collections.abc.Iterable[Global___TopLogprob] | None = ...,
+    ) -> None: ...
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["logprob", b"logprob", "token_id", b"token_id", "top", b"top"]
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+
+Global___TokenLogprob: typing_extensions.TypeAlias = TokenLogprob
+
+@typing.final
+class TopLogprob(google.protobuf.message.Message):
+    """One of the most probable tokens."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    TOKEN_ID_FIELD_NUMBER: builtins.int
+    LOGPROB_FIELD_NUMBER: builtins.int
+    token_id: builtins.int
+    """The token."""
+    logprob: builtins.float
+    """Natural logarithm of its probability."""
+    def __init__(
+        self,
+        *,
+        token_id: builtins.int = ...,
+        logprob: builtins.float = ...,
+    ) -> None: ...
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["logprob", b"logprob", "token_id", b"token_id"]
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+
+Global___TopLogprob: typing_extensions.TypeAlias = TopLogprob
 
 @typing.final
 class Tensor(google.protobuf.message.Message):

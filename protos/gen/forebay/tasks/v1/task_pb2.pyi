@@ -221,7 +221,7 @@ class InputReference(google.protobuf.message.Message):
     parent: builtins.int
     """Which parent: place in depends_on, from 0. INVALID_ARGUMENT for one that is not there."""
     output: builtins.str
-    """What of it: "text" of a generation, else the name of an output tensor. 1 to 256 characters. A task that is a
+    """What of it: "text" of a generation, of its first answer, else the name of an output tensor. 1 to 256 characters. A task that is a
     generation takes "text" only.
     """
     input: builtins.str
@@ -367,17 +367,21 @@ class Usage(google.protobuf.message.Message):
 
     INPUT_TOKENS_FIELD_NUMBER: builtins.int
     OUTPUT_TOKENS_FIELD_NUMBER: builtins.int
+    CACHED_TOKENS_FIELD_NUMBER: builtins.int
     input_tokens: builtins.int
-    """Tokens of the prompt."""
+    """Tokens of the prompt, counted once however many answers it has."""
     output_tokens: builtins.int
-    """Tokens generated."""
+    """Tokens generated, over all answers."""
+    cached_tokens: builtins.int
+    """Those of input_tokens that were not computed because a cache held them."""
     def __init__(
         self,
         *,
         input_tokens: builtins.int = ...,
         output_tokens: builtins.int = ...,
+        cached_tokens: builtins.int = ...,
     ) -> None: ...
-    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["input_tokens", b"input_tokens", "output_tokens", b"output_tokens"]
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["cached_tokens", b"cached_tokens", "input_tokens", b"input_tokens", "output_tokens", b"output_tokens"]
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
 
 Global___Usage: typing_extensions.TypeAlias = Usage

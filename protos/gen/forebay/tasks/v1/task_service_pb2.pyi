@@ -433,23 +433,33 @@ class StreamOutputResponse(google.protobuf.message.Message):
     RESTARTED_FIELD_NUMBER: builtins.int
     STATE_FIELD_NUMBER: builtins.int
     ERROR_FIELD_NUMBER: builtins.int
+    LOGPROBS_FIELD_NUMBER: builtins.int
+    OTHERS_FIELD_NUMBER: builtins.int
     sequence: builtins.int
     """1, 2, 3, … without gaps over the whole life of the task."""
     text: builtins.str
-    """New text; whole UTF-8 characters only."""
+    """New text of choice 0; whole UTF-8 characters only."""
     finish_reason: forebay.tasks.v1.inputs_pb2.FinishReason.ValueType
-    """Set in the last chunk only."""
+    """Why choice 0 ended, or that the task did not succeed. Set in the last chunk only."""
     restarted: builtins.bool
-    """A new attempt begins here: text of chunks before this one is void. Default false."""
+    """A new attempt begins here: what chunks before this one brought of any choice is void. Default false."""
     state: forebay.tasks.v1.task_pb2.TaskState.ValueType
     """The task's terminal state. Set in the last chunk only."""
     @property
     def token_ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
-        """New token ids; the text of the latest may follow in a later chunk."""
+        """New token ids of choice 0; the text of the latest may follow in a later chunk."""
 
     @property
     def error(self) -> google.rpc.status_pb2.Status:
         """Why the task did not succeed. Set in the last chunk of such a task only."""
+
+    @property
+    def logprobs(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[forebay.tasks.v1.inputs_pb2.TokenLogprob]:
+        """One for each of token_ids when they were asked for, else none."""
+
+    @property
+    def others(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[forebay.tasks.v1.inputs_pb2.Choice]:
+        """What is new of other choices, at most one of each, in order of their index."""
 
     def __init__(
         self,
@@ -461,10 +471,12 @@ class StreamOutputResponse(google.protobuf.message.Message):
         restarted: builtins.bool = ...,
         state: forebay.tasks.v1.task_pb2.TaskState.ValueType = ...,
         error: google.rpc.status_pb2.Status | None = ...,
+        logprobs: collections.abc.Iterable[forebay.tasks.v1.inputs_pb2.TokenLogprob] | None = ...,
+        others: collections.abc.Iterable[forebay.tasks.v1.inputs_pb2.Choice] | None = ...,
     ) -> None: ...
     _HasFieldArgType: typing_extensions.TypeAlias = typing.Literal["error", b"error"]
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["error", b"error", "finish_reason", b"finish_reason", "restarted", b"restarted", "sequence", b"sequence", "state", b"state", "text", b"text", "token_ids", b"token_ids"]
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["error", b"error", "finish_reason", b"finish_reason", "logprobs", b"logprobs", "others", b"others", "restarted", b"restarted", "sequence", b"sequence", "state", b"state", "text", b"text", "token_ids", b"token_ids"]
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
 
 Global___StreamOutputResponse: typing_extensions.TypeAlias = StreamOutputResponse

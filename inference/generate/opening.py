@@ -1,0 +1,150 @@
+"""Loading a model folder: what an engine is made of."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from inference.artifacts import WIDE_FILE, digest, inspect
+from inference.engine import EngineKind, ModelCard
+from inference.generate.config import GenaiConfig, read_config
+from inference.generate.kv_cache import KvCache, KvLayout
+from inference.generate.memory import free_bytes, plan_cache
+from inference.generate.parking import Parking
+from inference.generate.plan import SHORTEST, SMALLEST_BUDGET
+from inference.generate.prefix_cache import PrefixCache
+from inference.generate.prompting import Prompting
+from inference.generate.seating import Seating
+from inference.generate.session import DecoderSession
+from inference.processor import multiplies_bytes_exactly
+from inference.providers import PROVIDERS, Opened, open_session, session_options
+from inference.settings import EngineSettings
+from scheduler.errors import ModelUnusable
+
+MAX_CONTEXT: Final = 8192
+"""Context length when the settings leave it to the model and the model would take more."""
+DECODE: Final = ("narrow", "wide", "auto")
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What an engine is made of."""
+
+    session: DecoderSession
+    prompting: Prompting
+    seating: Seating
+    prefixes: PrefixCache | None
+    card: ModelCard
+    slots: int
+
+
+def open_parts(folder: Path, settings: EngineSettings, report: Callable[[str], None]) -> Parts:
+    """Load the model in `folder`. Raises ModelUnusable with the file and the cause, RuntimeMissing."""
+    if settings.decode not in DECODE:
+        raise ModelUnusable(f"engine.decode is {settings.decode!r}, expected one of {', '.join(DECODE)}")
+    if settings.prefill_tokens < SMALLEST_BUDGET:
+        raise ModelUnusable(
+            f"engine.prefill_tokens is {settings.prefill_tokens}, expected at least {SMALLEST_BUDGET}"
+        )
+    artifact = inspect(folder)
+    config = read_config(artifact.root)
+    context = min(settings.context_length or MAX_CONTEXT, config.context_length)
+    size = sum(file.stat().st_size for file in artifact.files)
+    report(f"loading {folder.name}, {size / 1e6:.0f} MB")
+    prompting = Prompting(
+        artifact.root,
+        context_length=context,
+        vocabulary=config.vocabulary,
+        end_tokens=config.end_tokens,
+    )
+    narrow = open_session(artifact.model, settings, report, options(settings))
+    wide = _open_wide(artifact.root / WIDE_FILE, narrow, settings, report)
+    try:
+        cache, parking, prefixes = _take_memory(narrow.session, config, settings, context, report)
+    except MemoryError as error:
+        raise ModelUnusable(f"there is no memory for the attention cache: {error}")
+    slots = cache.slots
+    session = DecoderSession(
+        narrow.session, wide, config, cache, slots=slots, context=context, decode=settings.decode
+    )
+    return Parts(
+        session=session,
+        prompting=prompting,
+        seating=Seating(cache, slots, context, parking),
+        prefixes=prefixes,
+        card=ModelCard(
+            kind=EngineKind.GENERATE,
+            digest=digest(artifact, settings.cache),
+            provider=narrow.provider,
+            context_length=context,
+        ),
+        slots=slots,
+    )
+
+
+def options(settings: EngineSettings) -> Any:
+    """Return the session options that decode fastest (measured on 2 cores, in benchmarks/bench_llm_bare.py).
+
+    Threads spin between the operators of a run (a third faster than sleeping), but for 50 µs at most: on a machine
+    whose cores others use too, threads that spin without end take the core from the one they wait for, and a step
+    takes twice as long as without spinning. Between runs they never spin, so an idle engine costs nothing. Work is cut
+    into small blocks, so a core that others use does not hold up the run.
+    """
+    options = session_options(settings, spinning=True)
+    options.add_session_config_entry("session.intra_op.spin_duration_us", "50")
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    options.add_session_config_entry("session.dynamic_block_base", "8")
+    return options
+
+
+def _open_wide(
+    path: Path, narrow: Opened, settings: EngineSettings, report: Callable[[str], None]
+) -> Any | None:
+    """Open the wide form where there is one and it is of use: its arithmetic is that of CPUs."""
+    if not path.is_file() or narrow.provider != PROVIDERS["cpu"]:
+        return None
+    if not multiplies_bytes_exactly():
+        report(f"{path.name} is not used: this processor has no VNNI")
+        return None
+    return open_session(path, settings, report, options(settings)).session
+
+
+def _take_memory(
+    session: Any, config: GenaiConfig, settings: EngineSettings, context: int, report: Callable[[str], None]
+) -> tuple[KvCache, Parking | None, PrefixCache | None]:
+    """Take the memory of as many slots as fit, and what is kept beside them where the cache can be copied.
+
+    Raises ModelUnusable with the numbers when not one slot fits, MemoryError.
+    """
+    try:
+        layout = KvLayout(session, config, settings.device)
+    except KeyError as error:
+        raise ModelUnusable(f"a tensor of the cache has the type {error.args[0]}, expected float or float16")
+    plan = plan_cache(
+        slots=settings.slots,
+        context=context,
+        bytes_per_token=layout.bytes_per_token,
+        limit_bytes=settings.kv_memory_bytes or _default_limit(layout, settings),
+    )
+    if plan.slots < settings.slots:
+        report(f"memory for {plan.slots} of {settings.slots} slots of {context} tokens")
+    cache = KvCache(layout, plan.slots, context)
+    parking = prefixes = None
+    if cache.readable and settings.preemption_bytes:
+        parking = Parking(cache, settings.preemption_bytes)
+    if cache.readable and settings.prefix_cache_bytes:
+        prefixes = PrefixCache(
+            cache, settings.prefix_cache_bytes, shared=settings.prefix_cache_shared, unread=SHORTEST
+        )
+    return cache, parking, prefixes
+
+
+def _default_limit(layout: KvLayout, settings: EngineSettings) -> int:
+    """Return how much the cache may take when no setting says so: half of what is free where it lies, and what paused
+    rows and prefixes may take stays free.
+    """
+    if layout.device == "cpu":
+        free = free_bytes()
+        return min(free // 2, max(0, free - settings.prefix_cache_bytes - settings.preemption_bytes))
+    # What else is on the device is not known: the setting of the whole model bounds it, else the request of memory.
+    return settings.gpu_memory_bytes // 2 or 1 << 62

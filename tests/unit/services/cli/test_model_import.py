@@ -1,0 +1,34 @@
+"""`forebay models import` and `fetch`, which need no server."""
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from scheduler.errors import ImportRefused, ModelUnusable
+from services.cli.__main__ import cli
+from tests.reference.tiny_decoders import tiny_config, tiny_weights, write_folder, write_gguf
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_a_file_and_a_folder_are_both_taken(tmp_path: Path, kind: str) -> None:
+    config = tiny_config("llama")
+    write = {"file": write_gguf, "folder": write_folder}[kind]
+    source = write(tmp_path / "m.gguf", config, tiny_weights(config))  # type: ignore[operator]
+    arguments = ["models", "import", str(source), "--name", "tiny", "--out", str(tmp_path / "out")]
+    result = CliRunner().invoke(cli, arguments, catch_exceptions=False)
+    assert result.exit_code == 0
+    folder = tmp_path / "out" / "tiny"
+    assert f"forebay up --model tiny={folder}" in result.output
+    assert (folder / "genai_config.json").is_file()
+
+
+def test_what_cannot_be_converted_is_said_in_a_sentence(tmp_path: Path) -> None:
+    arguments = ["models", "import", str(tmp_path), "--name", "tiny", "--out", str(tmp_path / "out")]
+    with pytest.raises(ImportRefused, match=r"has no file config.json"):
+        CliRunner().invoke(cli, arguments, catch_exceptions=False)
+
+
+def test_gemma_is_not_fetched_without_a_word_about_its_terms() -> None:
+    with pytest.raises(ModelUnusable, match="terms of its own"):
+        CliRunner().invoke(cli, ["models", "fetch", "gemma3-270m"], catch_exceptions=False)
