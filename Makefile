@@ -103,7 +103,16 @@ bench-tasks: ## Measure durable tasks a second, with Celery beside it
 .PHONY: bench-llm
 bench-llm: ## Measure decoded tokens a second: the bare engine and the whole platform
 	@$(MAKE) --no-print-directory setup EXTRAS='$(EXTRAS),bench'
+	$(BIN)/python -m benchmarks.bench_llm_bare
 	$(BIN)/python -m benchmarks.bench_llm
+
+.PHONY: bench-llm-peers
+bench-llm-peers: $(STAMP) ## Measure the bare engine against llama.cpp and onnxruntime-genai, by turns
+	$(BIN)/python -m benchmarks.bench_llm_peers
+
+.PHONY: bench-llm-curve
+bench-llm-curve: $(STAMP) ## Measure latency against throughput, and draw docs/figures/generation_curve.svg
+	$(BIN)/python -m benchmarks.bench_llm_curve --figure docs/figures/generation_curve.svg
 
 .PHONY: bench-idle
 bench-idle: $(STAMP) ## Measure what the platform costs while nothing happens
