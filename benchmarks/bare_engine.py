@@ -11,7 +11,7 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from benchmarks.peers.worker import rate_of
+from benchmarks.peers.worker import CELLS_A_ROW, rate_of
 from inference.engine import Done, Failed, GenerateOutput, GenerateRequest, StepTimes
 from inference.generate import GenerateEngine
 
@@ -95,9 +95,12 @@ class Bench:
             self.arrivals.clear()
 
     def decode_rate(self, rows: int, seconds: float, prompt_tokens: int) -> float:
-        """Return tokens a second of all rows together, each behind a prompt of that length."""
+        """Return tokens a second of all rows together, each behind a prompt of that length.
+
+        Rows grow as long as those of the peers and no longer: attention takes its time for every token before.
+        """
         with self.generating(rows, prompt_tokens):
-            return rate_of(self.step, seconds=seconds, most_steps=CONTEXT - prompt_tokens - 8)
+            return rate_of(self.step, seconds=seconds, most_steps=CELLS_A_ROW - prompt_tokens - 2)
 
     def prefill_rate(self, tokens: int, times: int) -> float:
         """Return prompt tokens a second until the first token: of several times the best."""

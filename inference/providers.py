@@ -97,6 +97,11 @@ def candidates(wanted: Sequence[str], present: Sequence[str]) -> list[str]:
     return chosen
 
 
+def first_candidate(settings: "EngineSettings") -> str:
+    """Return the setting name of the provider that is tried first. Raises ModelUnusable, RuntimeMissing."""
+    return candidates(settings.providers, runtime().get_available_providers())[0]
+
+
 def chain(name: str, settings: "EngineSettings") -> list[tuple[str, Options]]:
     """Return what ONNX Runtime is given for one provider: itself and what it hands unknown operators to."""
     cpu = (PROVIDERS["cpu"], Options())

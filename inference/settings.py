@@ -31,9 +31,10 @@ class EngineSettings:
     """Most generations that advance together. Default 16; fewer where their cache does not fit into memory."""
     prefill_tokens: int = 256
     """Prompt tokens that one step reads at most: running generations wait for no more. Default 256."""
-    decode: str = "narrow"
-    """Which weights generate, of a model that has both: narrow (4-bit: fastest for few rows), wide (8-bit), auto
-    (narrow for few rows, wide for many; an answer may depend on what runs beside it then). Default narrow."""
+    decode: str = "wide"
+    """Which weights generate, of a model that has both: wide (8-bit: closest to the original, fastest for many rows),
+    narrow (4-bit: fastest for few rows), auto (narrow for few rows, wide for many; an answer may depend on what runs
+    beside it then). Default wide."""
     kv_memory_bytes: int = 0
     """Most memory for the attention cache of all slots. Default 0: half of what is free when the model is loaded."""
     prefix_cache_bytes: int = 512 << 20

@@ -14,9 +14,8 @@ from typing import Any
 import numpy as np
 import onnxruntime_genai  # type: ignore[import-not-found]  # lives in the environment of the peers
 
-from benchmarks.peers.worker import Measure, rate_of, serve
+from benchmarks.peers.worker import CELLS_A_ROW, Measure, rate_of, serve
 
-CELLS_A_ROW = 256
 TOKENS = (100, 40_000)
 """Range of the tokens of made-up prompts."""
 

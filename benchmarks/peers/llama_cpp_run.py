@@ -16,9 +16,8 @@ from typing import Any
 import llama_cpp  # type: ignore[import-not-found]  # lives in the environment of the peers
 import numpy as np
 
-from benchmarks.peers.worker import Measure, rate_of, serve
+from benchmarks.peers.worker import CELLS_A_ROW, Measure, rate_of, serve
 
-CELLS_A_ROW = 256
 """Tokens of cache for each row; flash attention wants multiples of 256."""
 TRIAL_S = 0.5
 

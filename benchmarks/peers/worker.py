@@ -18,6 +18,10 @@ END_S: Final = 10.0
 
 Measure = Callable[..., Any]
 
+CELLS_A_ROW = 256
+"""Tokens of a row, prompt included, at the end of a measurement of decoding: the same for all, because attention takes
+its time for every token before."""
+
 
 class WorkerFailed(Exception):
     """A worker could not start, or not measure; the text says why."""

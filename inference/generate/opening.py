@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from inference.artifacts import WIDE_FILE, digest, inspect
+from inference.artifacts import WIDE_FILE, Artifact, digest, inspect
 from inference.engine import EngineKind, ModelCard
 from inference.generate.config import GenaiConfig, read_config
 from inference.generate.kv_cache import KvCache, KvLayout
@@ -17,7 +17,7 @@ from inference.generate.prompting import Prompting
 from inference.generate.seating import Seating
 from inference.generate.session import DecoderSession
 from inference.processor import multiplies_bytes_exactly
-from inference.providers import PROVIDERS, Opened, open_session, session_options
+from inference.providers import PROVIDERS, first_candidate, open_session, session_options
 from inference.settings import EngineSettings
 from scheduler.errors import ModelUnusable
 
@@ -57,15 +57,14 @@ def open_parts(folder: Path, settings: EngineSettings, report: Callable[[str], N
         vocabulary=config.vocabulary,
         end_tokens=config.end_tokens,
     )
-    narrow = open_session(artifact.model, settings, report, options(settings))
-    wide = _open_wide(artifact.root / WIDE_FILE, narrow, settings, report)
+    forms = _open_forms(artifact, settings, report)
     try:
-        cache, parking, prefixes = _take_memory(narrow.session, config, settings, context, report)
+        cache, parking, prefixes = _take_memory(forms.generates, config, settings, context, report)
     except MemoryError as error:
         raise ModelUnusable(f"there is no memory for the attention cache: {error}")
     slots = cache.slots
     session = DecoderSession(
-        narrow.session, wide, config, cache, slots=slots, context=context, decode=settings.decode
+        forms.narrow, forms.wide, config, cache, slots=slots, context=context, decode=settings.decode
     )
     return Parts(
         session=session,
@@ -75,7 +74,7 @@ def open_parts(folder: Path, settings: EngineSettings, report: Callable[[str], N
         card=ModelCard(
             kind=EngineKind.GENERATE,
             digest=digest(artifact, settings.cache),
-            provider=narrow.provider,
+            provider=forms.provider,
             context_length=context,
         ),
         slots=slots,
@@ -97,16 +96,35 @@ def options(settings: EngineSettings) -> Any:
     return options
 
 
-def _open_wide(
-    path: Path, narrow: Opened, settings: EngineSettings, report: Callable[[str], None]
-) -> Any | None:
-    """Open the wide form where there is one and it is of use: its arithmetic is that of CPUs."""
-    if not path.is_file() or narrow.provider != PROVIDERS["cpu"]:
-        return None
-    if not multiplies_bytes_exactly():
+@dataclass(frozen=True, slots=True)
+class _Forms:
+    """The sessions of a model; at least one is there."""
+
+    narrow: Any | None
+    wide: Any | None
+    provider: str
+
+    @property
+    def generates(self) -> Any:
+        """One of them: their caches have one layout."""
+        return self.narrow or self.wide
+
+
+def _open_forms(artifact: Artifact, settings: EngineSettings, report: Callable[[str], None]) -> _Forms:
+    """Open what the settings need. The arithmetic of the wide form is that of CPUs: elsewhere it is not used."""
+    path = artifact.root / WIDE_FILE
+    has_wide = path.is_file()
+    if has_wide and not multiplies_bytes_exactly():
         report(f"{path.name} is not used: this processor has no VNNI")
-        return None
-    return open_session(path, settings, report, options(settings)).session
+        has_wide = False
+    if has_wide and settings.decode == "wide" and first_candidate(settings) == "cpu":
+        wide = open_session(path, settings, report, options(settings))
+        return _Forms(None, wide.session, wide.provider)
+    narrow = open_session(artifact.model, settings, report, options(settings))
+    wide_session = None
+    if has_wide and narrow.provider == PROVIDERS["cpu"]:
+        wide_session = open_session(path, settings, report, options(settings)).session
+    return _Forms(narrow.session, wide_session, narrow.provider)
 
 
 def _take_memory(

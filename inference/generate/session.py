@@ -42,15 +42,14 @@ class DecoderSession:
         *,
         slots: int,
         context: int,
-        decode: str = "narrow",
+        decode: str = "wide",
     ) -> None:
-        """Take opened sessions (`wide` may be None) and the cache that they share.
+        """Take opened sessions (one of them may be None) and the cache that they share.
 
         Raises ModelUnusable when inputs and outputs of a session are not those of the config.
         """
-        self._forms = [_Form(narrow, config, cache, slots, context)]
-        if wide is not None:
-            self._forms.append(_Form(wide, config, cache, slots, context))
+        sessions = [session for session in (narrow, wide) if session is not None]
+        self._forms = [_Form(session, config, cache, slots, context) for session in sessions]
         self._decode = decode
         self._cache = cache
 
