@@ -5,8 +5,14 @@ multiplies fastest. Activations are unsigned around 128, with a scale for each r
 `max |x| / 127`. A row's result is therefore the same whatever rows are beside it, and a prompt read in parts gives
 exactly what it gives read as a whole; a scale for all rows together (DynamicQuantizeLinear) would break both.
 
+A scale for a whole row costs exactness where a few values are far larger than the rest. The layers that suffer most from
+that, or gain least in speed, are written in blocks with a scale for each 32 values (docs/performance.md).
+
 The sums are exact: 255 * 127 * columns stays within 32 bits for any width below 66,000.
 """
+
+from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,19 +21,26 @@ from inference.importers.architecture import Float32
 from inference.importers.graph_parts import GraphParts
 from inference.importers.linears import BlockLinears
 
+IN_BLOCKS: Final = (".attention.qkv", ".attention.out", ".mlp.down")
+"""Layers whose inputs have a scale for each 32 values, not one for a row."""
+
 _LARGEST = 127
 _SMALLEST_SCALE = 1e-12  # a row of zeros divides by this instead of by nothing
 
 
 class WideLinears(BlockLinears):
-    """8-bit weights by column, 8-bit activations by row. The table and the logits are those of BlockLinears."""
+    """8-bit weights by column, 8-bit activations by row; the table, the logits and some layers as in BlockLinears."""
 
-    def __init__(self) -> None:
+    def __init__(self, blocks: Sequence[str] = IN_BLOCKS) -> None:
+        """Take the ends of the names of linear layers that are written in blocks of 8 bits instead."""
         super().__init__(8)
+        self._blocks = tuple(blocks)
         self._shared = False
 
     def multiply(self, parts: GraphParts, name: str, x: str, weights: Float32, output: str = "") -> str:
         """See Linears."""
+        if name.endswith(self._blocks):
+            return super().multiply(parts, name, x, weights, output)
         if not self._shared:
             self._add_shared(parts)
         (size,) = parts.node("Abs", [x], f"{name}.size")

@@ -111,7 +111,7 @@ def test_the_fp32_export_computes_what_plain_numpy_computes(
     assert np.abs(found - expected).max() < 1e-3
 
 
-@pytest.mark.parametrize(("form", "limit", "agreeing"), [("narrow", 0.16, 0.75), ("wide", 0.02, 0.9)])
+@pytest.mark.parametrize(("form", "limit", "agreeing"), [("narrow", 0.16, 0.75), ("wide", 0.006, 0.95)])
 def test_quantised_forms_stay_close_to_the_model_they_were_made_from(
     smollm2_gguf: Path,
     activations: Activations,

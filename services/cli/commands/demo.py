@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from services.cli.up.terminal import Terminal
 
 PORTS: Final = (7070, 7080)
+_SMALL: Final = {"FOREBAY_ENGINE_SLOTS": "4"}
+"""Settings of the demo: few places, so that its tasks have to queue."""
 
 
 @click.command()
@@ -73,7 +75,7 @@ async def show(settings: UpSettings, begun_s: float, *, keep: bool, terminal: "T
         # The demo needs no settings of the person's own, and must not touch the servers that they may name.
         async with (
             trace_tap() as (tap, endpoint),
-            platform(settings, ServerSettings(otlp_endpoint=endpoint), {}, terminal.say) as running,
+            platform(settings, ServerSettings(otlp_endpoint=endpoint), _SMALL, terminal.say) as running,
         ):
             flush = tracing.configure(names.SERVICE_CLIENT, endpoint)
             address = running.plan.addresses.grpc
