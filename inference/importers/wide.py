@@ -5,8 +5,8 @@ multiplies fastest. Activations are unsigned around 128, with a scale for each r
 `max |x| / 127`. A row's result is therefore the same whatever rows are beside it, and a prompt read in parts gives
 exactly what it gives read as a whole; a scale for all rows together (DynamicQuantizeLinear) would break both.
 
-A scale for a whole row costs exactness where a few values are far larger than the rest. The layers that suffer most from
-that, or gain least in speed, are written in blocks with a scale for each 32 values (docs/performance.md).
+A scale for a whole row costs exactness where a few values are far larger than the rest. The layers that suffer most
+from that, or gain least in speed, are written in blocks with a scale for each 32 values (docs/performance.md).
 
 The sums are exact: 255 * 127 * columns stays within 32 bits for any width below 66,000.
 """
