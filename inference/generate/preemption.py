@@ -59,9 +59,7 @@ class Victim:
 
 def choose_victim(candidates: Sequence[Candidate], newcomer: Level) -> Victim | None:
     """Return which row gives way to a newcomer; None when it is not CRITICAL, or no row of a lower level can."""
-    if newcomer is not Level.CRITICAL:
-        return None
-    ways = ((index, row, _cheapest(row)) for index, row in enumerate(candidates) if row.level > newcomer)
+    ways = ((index, row, _cheapest(row, newcomer)) for index, row in enumerate(candidates))
     able = [(index, row, way) for index, row, way in ways if way is not None]
     if not able:
         return None
@@ -70,13 +68,22 @@ def choose_victim(candidates: Sequence[Candidate], newcomer: Level) -> Victim | 
     return Victim(index, pause)
 
 
+def gives_way(row: Candidate, newcomer: Level) -> bool:
+    """Tell whether a row could be paused for a newcomer."""
+    return _cheapest(row, newcomer) is not None
+
+
 def turn(level: Level, order: int) -> tuple[Level, int]:
     """Return the sort key of rows that wait for a slot, paused ones among them: the most urgent, then the oldest."""
     return (level, order)
 
 
-def _cheapest(row: Candidate) -> tuple[Pause, float] | None:
-    """Return how a row is best paused and what that costs, in steps; None when it cannot be paused."""
+def _cheapest(row: Candidate, newcomer: Level) -> tuple[Pause, float] | None:
+    """Return how a row is best paused and what that costs, in steps; None when it cannot be paused, or must not: only
+    CRITICAL ones are made room for, by rows of lower levels.
+    """
+    if newcomer is not Level.CRITICAL or row.level <= newcomer:
+        return None
     ways: list[tuple[Pause, float]] = []
     if not row.generated:
         ways.append((Pause.RECOMPUTE, row.held / _READ_PER_STEP))

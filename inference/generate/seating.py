@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from inference.engine import GenerationStats
 from inference.generate.kv_cache import KvCache
 from inference.generate.parking import Parking
-from inference.generate.preemption import Candidate, Pause, choose_victim, turn
+from inference.generate.preemption import Candidate, Pause, choose_victim, gives_way, turn
 from inference.generate.row import NO_SLOT, Row
 from inference.generate.slots import SlotTable
 from scheduler.states import Level
@@ -80,11 +80,11 @@ class Seating:
         """Return the seated rows that have, by slot."""
         return sorted((row for row in self._seated if not row.reads), key=lambda row: row.slot)
 
-    def idle(self) -> list[tuple[int, int]]:
+    def lengths(self) -> list[tuple[int, int]]:
         """Return (slot, tokens held) of every seated row.
 
-        Also of one that has just read its prompt and does not generate before the next step: what a decode run
-        writes for it must lie behind what it holds.
+        Also of those that read, or have just read, their prompts and do not generate before the next step: what a
+        decode run writes for them must lie behind what they hold.
         """
         return [(row.slot, row.held) for row in self._seated]
 
@@ -106,10 +106,11 @@ class Seating:
 
     def preemptable(self, level: Level) -> int:
         """Return how many rows would leave their slots to as many new ones of a level."""
-        if level is not Level.CRITICAL or self._parking is None:
+        parking = self._parking
+        if parking is None:
             return 0
         asked = sum(row.level is Level.CRITICAL for row in self._waiting)
-        return max(0, sum(self._can_pause(row) for row in self._seated) - asked)
+        return max(0, sum(gives_way(_candidate(row, parking), level) for row in self._seated) - asked)
 
     def stats(self, prefix_queries: int, prefix_hits: int) -> GenerationStats:
         """Count what is held."""
@@ -130,14 +131,10 @@ class Seating:
         parking = self._parking
         if parking is None:
             return False
-        rows = self._seated
-        victim = choose_victim(
-            [self._candidate(row) for row in rows],
-            Level.CRITICAL,
-        )
+        victim = choose_victim([_candidate(row, parking) for row in self._seated], Level.CRITICAL)
         if victim is None:
             return False
-        row = rows[victim.index]
+        row = self._seated[victim.index]
         if victim.pause is Pause.KEEP:
             row.parked = parking.park(row.slot, row.held)
         else:
@@ -148,22 +145,6 @@ class Seating:
         self._pauses += 1
         return True
 
-    def _candidate(self, row: Row) -> Candidate:
-        assert self._parking is not None
-        return Candidate(
-            row.level,
-            row.held,
-            len(row.generated),
-            row.allowed,
-            row.order,
-            fits=self._parking.room_for(row.held),
-        )
-
-    def _can_pause(self, row: Row) -> bool:
-        """Whether a row could give way to a CRITICAL one: one that generates needs a place for what it holds."""
-        assert self._parking is not None
-        return row.level > Level.CRITICAL and (row.reads or self._parking.room_for(row.held))
-
     def _leave(self, row: Row) -> None:
         self._table.give_back(row.slot)
         row.slot = NO_SLOT
@@ -172,3 +153,9 @@ class Seating:
     def _wait(self, row: Row) -> None:
         self._waiting.append(row)
         self._waiting.sort(key=lambda waiting: turn(waiting.level, waiting.order))
+
+
+def _candidate(row: Row, parking: Parking) -> Candidate:
+    """Say of a row what decides whether it gives way."""
+    fits = parking.room_for(row.held)
+    return Candidate(row.level, row.held, len(row.generated), row.allowed, row.order, fits=fits)

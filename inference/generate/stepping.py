@@ -114,11 +114,10 @@ class Stepper:
         reach = self._seating.reach(rows)
         slots = [row.slot for row in rows]
         tokens, held = np.zeros(reach, np.int64), np.zeros(reach, np.int64)
-        for slot, length in self._seating.idle():
+        for slot, length in self._seating.lengths():
             if slot < reach:
                 held[slot] = length
         tokens[slots] = [row.generated[-1] for row in rows]
-        held[slots] = [row.held for row in rows]
         began_s = time.perf_counter()
         try:
             logits = self._session.decode(tokens, held)
