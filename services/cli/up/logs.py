@@ -17,6 +17,7 @@ _COLOUR: Final = re.compile(rb"\x1b\[[\d;]*m")
 _LOUD_WORD: Final = re.compile(rb"^[\d\-T:.Z\s]*(?:WARN(?:ING)?|ERROR|FATAL|CRITICAL)\b")
 # valkey writes "71:M 01 Jan 2026 10:00:00.000 # text" for warnings.
 _LOUD_MARK: Final = re.compile(rb"^\d+:[A-Z] [^#]{20,30} # ")
+_WARNS: Final = re.compile(r"[\d\-T:.Z\s]*warn(?:ing)?\b", re.IGNORECASE)
 _QUIET: Final = re.compile(
     rb"overcommit|TCP backlog|oO0OoO0OoO0Oo|jemalloc|MADV_DONTNEED|Transparent Huge|SIGTERM|bye bye|exit now"
 )
@@ -34,7 +35,7 @@ class ChildLog:
         """
         self.path = path
         self.last_error = ""
-        """The newest loud line, in a person's words; shown when the child dies."""
+        """The newest error, in a person's words; shown when the child dies. A warning is no reason to die of."""
         self.refusal = ""
         """Why the child refused to start, in its own sentence; starting it again would not help."""
         self.damaged = False
@@ -54,7 +55,8 @@ class ChildLog:
             self.damaged = self._damage.search(line) is not None
         text = loud(line)
         if text:
-            self.last_error = text
+            if not _WARNS.match(text):
+                self.last_error = text
             if b'"STARTUP_REFUSED"' in line:
                 self.refusal = text.rpartition("process ends: ")[2]
             self._say(text)
