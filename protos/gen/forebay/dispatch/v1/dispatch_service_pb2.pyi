@@ -71,6 +71,9 @@ class Hello(google.protobuf.message.Message):
     MODEL_FIELD_NUMBER: builtins.int
     POOL_FIELD_NUMBER: builtins.int
     RESERVE_FIELD_NUMBER: builtins.int
+    ZONE_FIELD_NUMBER: builtins.int
+    WEIGHT_FIELD_NUMBER: builtins.int
+    SLOTS_FIELD_NUMBER: builtins.int
     runner: builtins.str
     """The runner's id."""
     model: builtins.str
@@ -81,6 +84,12 @@ class Hello(google.protobuf.message.Message):
     """How much of its credit is for CRITICAL tasks only, so that one finds room however much else waits. The scheduler
     keeps back no more than a third of what the runner grants it.
     """
+    zone: builtins.str
+    """Where it is, for example a rack or a region. Empty for nowhere in particular."""
+    weight: builtins.int
+    """Its part of the work where routing goes by weight. 0 means 100."""
+    slots: builtins.int
+    """Tasks that it executes at the same time."""
     def __init__(
         self,
         *,
@@ -88,8 +97,11 @@ class Hello(google.protobuf.message.Message):
         model: builtins.str = ...,
         pool: builtins.str = ...,
         reserve: builtins.int = ...,
+        zone: builtins.str = ...,
+        weight: builtins.int = ...,
+        slots: builtins.int = ...,
     ) -> None: ...
-    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["model", b"model", "pool", b"pool", "reserve", b"reserve", "runner", b"runner"]
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["model", b"model", "pool", b"pool", "reserve", b"reserve", "runner", b"runner", "slots", b"slots", "weight", b"weight", "zone", b"zone"]
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
 
 Global___Hello: typing_extensions.TypeAlias = Hello
@@ -134,23 +146,62 @@ class Settled(google.protobuf.message.Message):
     ID_FIELD_NUMBER: builtins.int
     ATTEMPT_FIELD_NUMBER: builtins.int
     FATE_FIELD_NUMBER: builtins.int
+    COST_FIELD_NUMBER: builtins.int
+    FAILED_FIELD_NUMBER: builtins.int
     id: builtins.str
     """The task."""
     attempt: builtins.int
     """The attempt that was assigned."""
     fate: Global___Settled.Fate.ValueType
     """Its fate."""
+    failed: builtins.bool
+    """Whether the attempt failed in a way that may be the runner's fault: another runner could do better."""
+    @property
+    def cost(self) -> Global___Cost:
+        """What it cost. Absent for what was not executed."""
+
     def __init__(
         self,
         *,
         id: builtins.str = ...,
         attempt: builtins.int = ...,
         fate: Global___Settled.Fate.ValueType = ...,
+        cost: Global___Cost | None = ...,
+        failed: builtins.bool = ...,
     ) -> None: ...
-    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["attempt", b"attempt", "fate", b"fate", "id", b"id"]
+    _HasFieldArgType: typing_extensions.TypeAlias = typing.Literal["cost", b"cost"]
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["attempt", b"attempt", "cost", b"cost", "failed", b"failed", "fate", b"fate", "id", b"id"]
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
 
 Global___Settled: typing_extensions.TypeAlias = Settled
+
+@typing.final
+class Cost(google.protobuf.message.Message):
+    """What the execution of one attempt cost."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    EXECUTE_US_FIELD_NUMBER: builtins.int
+    WORK_US_FIELD_NUMBER: builtins.int
+    OUTPUT_TOKENS_FIELD_NUMBER: builtins.int
+    execute_us: builtins.int
+    """From the moment in which the engine took it in until its end, in microseconds."""
+    work_us: builtins.int
+    """Its part of the engine's time, in microseconds: the time of each step or batch, divided among those in it."""
+    output_tokens: builtins.int
+    """Tokens that it generated. 0 for what is no generation."""
+    def __init__(
+        self,
+        *,
+        execute_us: builtins.int = ...,
+        work_us: builtins.int = ...,
+        output_tokens: builtins.int = ...,
+    ) -> None: ...
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["execute_us", b"execute_us", "output_tokens", b"output_tokens", "work_us", b"work_us"]
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+
+Global___Cost: typing_extensions.TypeAlias = Cost
 
 @typing.final
 class AttachResponse(google.protobuf.message.Message):

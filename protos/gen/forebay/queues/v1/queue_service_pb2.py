@@ -27,31 +27,63 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%forebay/queues/v1/queue_service.proto\x12\x11\x66orebay.queues.v1\x1a\x1b\x66orebay/tasks/v1/task.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xaf\x01\n\rPauseSelector\x12\x12\n\x04pool\x18\x01 \x01(\tR\x04pool\x12\x36\n\x08priority\x18\x02 \x01(\x0e\x32\x1a.forebay.tasks.v1.PriorityR\x08priority\x12\x14\n\x05model\x18\x03 \x01(\tR\x05model\x12\x1b\n\tlabel_key\x18\x04 \x01(\tR\x08labelKey\x12\x1f\n\x0blabel_value\x18\x05 \x01(\tR\nlabelValue\"\x8f\x01\n\x05Pause\x12<\n\x08selector\x18\x01 \x01(\x0b\x32 .forebay.queues.v1.PauseSelectorR\x08selector\x12\x16\n\x06reason\x18\x02 \x01(\tR\x06reason\x12\x30\n\x05since\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x05since\"i\n\x11PauseQueueRequest\x12<\n\x08selector\x18\x01 \x01(\x0b\x32 .forebay.queues.v1.PauseSelectorR\x08selector\x12\x16\n\x06reason\x18\x02 \x01(\tR\x06reason\"D\n\x12PauseQueueResponse\x12.\n\x05pause\x18\x01 \x01(\x0b\x32\x18.forebay.queues.v1.PauseR\x05pause\"R\n\x12ResumeQueueRequest\x12<\n\x08selector\x18\x01 \x01(\x0b\x32 .forebay.queues.v1.PauseSelectorR\x08selector\"E\n\x13ResumeQueueResponse\x12.\n\x05pause\x18\x01 \x01(\x0b\x32\x18.forebay.queues.v1.PauseR\x05pause\"\'\n\x11ListQueuesRequest\x12\x12\n\x04pool\x18\x01 \x01(\tR\x04pool\"\xb5\x02\n\x05Queue\x12\x12\n\x04pool\x18\x01 \x01(\tR\x04pool\x12\x36\n\x08priority\x18\x02 \x01(\x0e\x32\x1a.forebay.tasks.v1.PriorityR\x08priority\x12\x14\n\x05\x64\x65pth\x18\x03 \x01(\x03R\x05\x64\x65pth\x12\x38\n\noldest_age\x18\x04 \x01(\x0b\x32\x19.google.protobuf.DurationR\toldestAge\x12\x18\n\x07running\x18\x05 \x01(\x03R\x07running\x12.\n\x13\x66inished_per_second\x18\x06 \x01(\x01R\x11\x66inishedPerSecond\x12\x14\n\x05share\x18\x07 \x01(\x01R\x05share\x12\x16\n\x06paused\x18\x08 \x01(\x08R\x06paused\x12\x18\n\x07waiting\x18\t \x01(\x03R\x07waiting\"x\n\x12ListQueuesResponse\x12\x30\n\x06queues\x18\x01 \x03(\x0b\x32\x18.forebay.queues.v1.QueueR\x06queues\x12\x30\n\x06pauses\x18\x02 \x03(\x0b\x32\x18.forebay.queues.v1.PauseR\x06pauses2\xa2\x02\n\x0cQueueService\x12Y\n\nListQueues\x12$.forebay.queues.v1.ListQueuesRequest\x1a%.forebay.queues.v1.ListQueuesResponse\x12Y\n\nPauseQueue\x12$.forebay.queues.v1.PauseQueueRequest\x1a%.forebay.queues.v1.PauseQueueResponse\x12\\\n\x0bResumeQueue\x12%.forebay.queues.v1.ResumeQueueRequest\x1a&.forebay.queues.v1.ResumeQueueResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%forebay/queues/v1/queue_service.proto\x12\x11\x66orebay.queues.v1\x1a\x1b\x66orebay/tasks/v1/task.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x90\x07\n\x06Policy\x12;\n\nlevel_mode\x18\x01 \x01(\x0e\x32\x1c.forebay.queues.v1.LevelModeR\tlevelMode\x12\x38\n\x07weights\x18\x02 \x03(\x0b\x32\x1e.forebay.queues.v1.LevelWeightR\x07weights\x12\x31\n\x06\x61geing\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationR\x06\x61geing\x12&\n\x0c\x61geing_every\x18\x04 \x01(\x05H\x00R\x0b\x61geingEvery\x88\x01\x01\x12\x32\n\x05order\x18\x05 \x01(\x0e\x32\x1c.forebay.queues.v1.TaskOrderR\x05order\x12\x1d\n\x07stretch\x18\x06 \x01(\x01H\x01R\x07stretch\x88\x01\x01\x12\x35\n\x08patience\x18\x07 \x01(\x0b\x32\x19.google.protobuf.DurationR\x08patience\x12>\n\rexpress_slack\x18\x08 \x01(\x0b\x32\x19.google.protobuf.DurationR\x0c\x65xpressSlack\x12&\n\x0c\x65xpire_early\x18\t \x01(\x08H\x02R\x0b\x65xpireEarly\x88\x01\x01\x12S\n\x0etenant_weights\x18\n \x03(\x0b\x32,.forebay.queues.v1.Policy.TenantWeightsEntryR\rtenantWeights\x12\x30\n\x06limits\x18\x0b \x03(\x0b\x32\x18.forebay.queues.v1.LimitR\x06limits\x12@\n\x07routing\x18\x0c \x03(\x0b\x32&.forebay.queues.v1.Policy.RoutingEntryR\x07routing\x12\"\n\ncost_label\x18\r \x01(\tH\x03R\tcostLabel\x88\x01\x01\x1a@\n\x12TenantWeightsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\x01R\x05value:\x02\x38\x01\x1aV\n\x0cRoutingEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x30\n\x05value\x18\x02 \x01(\x0e\x32\x1a.forebay.queues.v1.RoutingR\x05value:\x02\x38\x01\x42\x0f\n\r_ageing_everyB\n\n\x08_stretchB\x0f\n\r_expire_earlyB\r\n\x0b_cost_label\"]\n\x0bLevelWeight\x12\x36\n\x08priority\x18\x01 \x01(\x0e\x32\x1a.forebay.tasks.v1.PriorityR\x08priority\x12\x16\n\x06weight\x18\x02 \x01(\x05R\x06weight\"\xf8\x01\n\x05Limit\x12\x16\n\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x36\n\x08priority\x18\x02 \x01(\x0e\x32\x1a.forebay.tasks.v1.PriorityR\x08priority\x12\x16\n\x06shared\x18\x03 \x01(\x08R\x06shared\x12!\n\x0cqueued_tasks\x18\x04 \x01(\x03R\x0bqueuedTasks\x12:\n\x0bqueued_work\x18\x05 \x01(\x0b\x32\x19.google.protobuf.DurationR\nqueuedWork\x12\x12\n\x04rate\x18\x06 \x01(\x01R\x04rate\x12\x14\n\x05\x62urst\x18\x07 \x01(\x03R\x05\x62urst\"\x12\n\x10GetPolicyRequest\"\x9d\x01\n\x11GetPolicyResponse\x12\x31\n\x06policy\x18\x01 \x01(\x0b\x32\x19.forebay.queues.v1.PolicyR\x06policy\x12\x18\n\x07version\x18\x02 \x01(\x03R\x07version\x12;\n\x0bupdate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nupdateTime\"\x94\x01\n\x13UpdatePolicyRequest\x12\x31\n\x06policy\x18\x01 \x01(\x0b\x32\x19.forebay.queues.v1.PolicyR\x06policy\x12\x1f\n\x0bupdate_mask\x18\x02 \x03(\tR\nupdateMask\x12\x1d\n\x07version\x18\x03 \x01(\x03H\x00R\x07version\x88\x01\x01\x42\n\n\x08_version\"\xa0\x01\n\x14UpdatePolicyResponse\x12\x31\n\x06policy\x18\x01 \x01(\x0b\x32\x19.forebay.queues.v1.PolicyR\x06policy\x12\x18\n\x07version\x18\x02 \x01(\x03R\x07version\x12;\n\x0bupdate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nupdateTime\"\xaf\x01\n\rPauseSelector\x12\x12\n\x04pool\x18\x01 \x01(\tR\x04pool\x12\x36\n\x08priority\x18\x02 \x01(\x0e\x32\x1a.forebay.tasks.v1.PriorityR\x08priority\x12\x14\n\x05model\x18\x03 \x01(\tR\x05model\x12\x1b\n\tlabel_key\x18\x04 \x01(\tR\x08labelKey\x12\x1f\n\x0blabel_value\x18\x05 \x01(\tR\nlabelValue\"\x8f\x01\n\x05Pause\x12<\n\x08selector\x18\x01 \x01(\x0b\x32 .forebay.queues.v1.PauseSelectorR\x08selector\x12\x16\n\x06reason\x18\x02 \x01(\tR\x06reason\x12\x30\n\x05since\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x05since\"i\n\x11PauseQueueRequest\x12<\n\x08selector\x18\x01 \x01(\x0b\x32 .forebay.queues.v1.PauseSelectorR\x08selector\x12\x16\n\x06reason\x18\x02 \x01(\tR\x06reason\"D\n\x12PauseQueueResponse\x12.\n\x05pause\x18\x01 \x01(\x0b\x32\x18.forebay.queues.v1.PauseR\x05pause\"R\n\x12ResumeQueueRequest\x12<\n\x08selector\x18\x01 \x01(\x0b\x32 .forebay.queues.v1.PauseSelectorR\x08selector\"E\n\x13ResumeQueueResponse\x12.\n\x05pause\x18\x01 \x01(\x0b\x32\x18.forebay.queues.v1.PauseR\x05pause\"\'\n\x11ListQueuesRequest\x12\x12\n\x04pool\x18\x01 \x01(\tR\x04pool\"\xd7\x04\n\x05Queue\x12\x12\n\x04pool\x18\x01 \x01(\tR\x04pool\x12\x36\n\x08priority\x18\x02 \x01(\x0e\x32\x1a.forebay.tasks.v1.PriorityR\x08priority\x12\x14\n\x05\x64\x65pth\x18\x03 \x01(\x03R\x05\x64\x65pth\x12\x38\n\noldest_age\x18\x04 \x01(\x0b\x32\x19.google.protobuf.DurationR\toldestAge\x12\x18\n\x07running\x18\x05 \x01(\x03R\x07running\x12.\n\x13\x66inished_per_second\x18\x06 \x01(\x01R\x11\x66inishedPerSecond\x12\x14\n\x05share\x18\x07 \x01(\x01R\x05share\x12\x16\n\x06paused\x18\x08 \x01(\x08R\x06paused\x12\x18\n\x07waiting\x18\t \x01(\x03R\x07waiting\x12,\n\x12\x61rrived_per_second\x18\n \x01(\x01R\x10\x61rrivedPerSecond\x12,\n\x12started_per_second\x18\x0b \x01(\x01R\x10startedPerSecond\x12\x1b\n\tshare_got\x18\x0c \x01(\x01R\x08shareGot\x12:\n\x0bqueued_work\x18\r \x01(\x0b\x32\x19.google.protobuf.DurationR\nqueuedWork\x12\x37\n\x07tenants\x18\x0e \x03(\x0b\x32\x1d.forebay.queues.v1.TenantLoadR\x07tenants\x12\x32\n\x05lanes\x18\x0f \x03(\x0b\x32\x1c.forebay.queues.v1.LaneStateR\x05lanes\"\x92\x01\n\nTenantLoad\x12\x16\n\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x16\n\x06queued\x18\x02 \x01(\x03R\x06queued\x12\x18\n\x07running\x18\x03 \x01(\x03R\x07running\x12:\n\x0bqueued_work\x18\x04 \x01(\x0b\x32\x19.google.protobuf.DurationR\nqueuedWork\"\\\n\tLaneState\x12\x14\n\x05index\x18\x01 \x01(\x05R\x05index\x12\x1c\n\tscheduler\x18\x02 \x01(\tR\tscheduler\x12\x1b\n\tin_window\x18\x03 \x01(\x05R\x08inWindow\"x\n\x12ListQueuesResponse\x12\x30\n\x06queues\x18\x01 \x03(\x0b\x32\x18.forebay.queues.v1.QueueR\x06queues\x12\x30\n\x06pauses\x18\x02 \x03(\x0b\x32\x18.forebay.queues.v1.PauseR\x06pauses*W\n\tLevelMode\x12\x1a\n\x16LEVEL_MODE_UNSPECIFIED\x10\x00\x12\x17\n\x13LEVEL_MODE_WEIGHTED\x10\x01\x12\x15\n\x11LEVEL_MODE_STRICT\x10\x02*\x87\x01\n\tTaskOrder\x12\x1a\n\x16TASK_ORDER_UNSPECIFIED\x10\x00\x12\x13\n\x0fTASK_ORDER_FIFO\x10\x01\x12\x17\n\x13TASK_ORDER_SHORTEST\x10\x02\x12\x17\n\x13TASK_ORDER_DEADLINE\x10\x03\x12\x17\n\x13TASK_ORDER_BALANCED\x10\x04*\xdc\x01\n\x07Routing\x12\x17\n\x13ROUTING_UNSPECIFIED\x10\x00\x12\x1d\n\x19ROUTING_LEAST_OUTSTANDING\x10\x01\x12\x17\n\x13ROUTING_ROUND_ROBIN\x10\x02\x12\x18\n\x14ROUTING_POWER_OF_TWO\x10\x03\x12\x14\n\x10ROUTING_WEIGHTED\x10\x04\x12\x1b\n\x17ROUTING_CONSISTENT_HASH\x10\x05\x12\x1b\n\x17ROUTING_PREFIX_AFFINITY\x10\x06\x12\x16\n\x12ROUTING_ZONE_FIRST\x10\x07\x32\xdb\x03\n\x0cQueueService\x12Y\n\nListQueues\x12$.forebay.queues.v1.ListQueuesRequest\x1a%.forebay.queues.v1.ListQueuesResponse\x12Y\n\nPauseQueue\x12$.forebay.queues.v1.PauseQueueRequest\x1a%.forebay.queues.v1.PauseQueueResponse\x12\\\n\x0bResumeQueue\x12%.forebay.queues.v1.ResumeQueueRequest\x1a&.forebay.queues.v1.ResumeQueueResponse\x12V\n\tGetPolicy\x12#.forebay.queues.v1.GetPolicyRequest\x1a$.forebay.queues.v1.GetPolicyResponse\x12_\n\x0cUpdatePolicy\x12&.forebay.queues.v1.UpdatePolicyRequest\x1a\'.forebay.queues.v1.UpdatePolicyResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'forebay.queues.v1.queue_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PAUSESELECTOR']._serialized_start=155
-  _globals['_PAUSESELECTOR']._serialized_end=330
-  _globals['_PAUSE']._serialized_start=333
-  _globals['_PAUSE']._serialized_end=476
-  _globals['_PAUSEQUEUEREQUEST']._serialized_start=478
-  _globals['_PAUSEQUEUEREQUEST']._serialized_end=583
-  _globals['_PAUSEQUEUERESPONSE']._serialized_start=585
-  _globals['_PAUSEQUEUERESPONSE']._serialized_end=653
-  _globals['_RESUMEQUEUEREQUEST']._serialized_start=655
-  _globals['_RESUMEQUEUEREQUEST']._serialized_end=737
-  _globals['_RESUMEQUEUERESPONSE']._serialized_start=739
-  _globals['_RESUMEQUEUERESPONSE']._serialized_end=808
-  _globals['_LISTQUEUESREQUEST']._serialized_start=810
-  _globals['_LISTQUEUESREQUEST']._serialized_end=849
-  _globals['_QUEUE']._serialized_start=852
-  _globals['_QUEUE']._serialized_end=1161
-  _globals['_LISTQUEUESRESPONSE']._serialized_start=1163
-  _globals['_LISTQUEUESRESPONSE']._serialized_end=1283
-  _globals['_QUEUESERVICE']._serialized_start=1286
-  _globals['_QUEUESERVICE']._serialized_end=1576
+  _globals['_POLICY_TENANTWEIGHTSENTRY']._loaded_options = None
+  _globals['_POLICY_TENANTWEIGHTSENTRY']._serialized_options = b'8\001'
+  _globals['_POLICY_ROUTINGENTRY']._loaded_options = None
+  _globals['_POLICY_ROUTINGENTRY']._serialized_options = b'8\001'
+  _globals['_LEVELMODE']._serialized_start=3573
+  _globals['_LEVELMODE']._serialized_end=3660
+  _globals['_TASKORDER']._serialized_start=3663
+  _globals['_TASKORDER']._serialized_end=3798
+  _globals['_ROUTING']._serialized_start=3801
+  _globals['_ROUTING']._serialized_end=4021
+  _globals['_POLICY']._serialized_start=155
+  _globals['_POLICY']._serialized_end=1067
+  _globals['_POLICY_TENANTWEIGHTSENTRY']._serialized_start=854
+  _globals['_POLICY_TENANTWEIGHTSENTRY']._serialized_end=918
+  _globals['_POLICY_ROUTINGENTRY']._serialized_start=920
+  _globals['_POLICY_ROUTINGENTRY']._serialized_end=1006
+  _globals['_LEVELWEIGHT']._serialized_start=1069
+  _globals['_LEVELWEIGHT']._serialized_end=1162
+  _globals['_LIMIT']._serialized_start=1165
+  _globals['_LIMIT']._serialized_end=1413
+  _globals['_GETPOLICYREQUEST']._serialized_start=1415
+  _globals['_GETPOLICYREQUEST']._serialized_end=1433
+  _globals['_GETPOLICYRESPONSE']._serialized_start=1436
+  _globals['_GETPOLICYRESPONSE']._serialized_end=1593
+  _globals['_UPDATEPOLICYREQUEST']._serialized_start=1596
+  _globals['_UPDATEPOLICYREQUEST']._serialized_end=1744
+  _globals['_UPDATEPOLICYRESPONSE']._serialized_start=1747
+  _globals['_UPDATEPOLICYRESPONSE']._serialized_end=1907
+  _globals['_PAUSESELECTOR']._serialized_start=1910
+  _globals['_PAUSESELECTOR']._serialized_end=2085
+  _globals['_PAUSE']._serialized_start=2088
+  _globals['_PAUSE']._serialized_end=2231
+  _globals['_PAUSEQUEUEREQUEST']._serialized_start=2233
+  _globals['_PAUSEQUEUEREQUEST']._serialized_end=2338
+  _globals['_PAUSEQUEUERESPONSE']._serialized_start=2340
+  _globals['_PAUSEQUEUERESPONSE']._serialized_end=2408
+  _globals['_RESUMEQUEUEREQUEST']._serialized_start=2410
+  _globals['_RESUMEQUEUEREQUEST']._serialized_end=2492
+  _globals['_RESUMEQUEUERESPONSE']._serialized_start=2494
+  _globals['_RESUMEQUEUERESPONSE']._serialized_end=2563
+  _globals['_LISTQUEUESREQUEST']._serialized_start=2565
+  _globals['_LISTQUEUESREQUEST']._serialized_end=2604
+  _globals['_QUEUE']._serialized_start=2607
+  _globals['_QUEUE']._serialized_end=3206
+  _globals['_TENANTLOAD']._serialized_start=3209
+  _globals['_TENANTLOAD']._serialized_end=3355
+  _globals['_LANESTATE']._serialized_start=3357
+  _globals['_LANESTATE']._serialized_end=3449
+  _globals['_LISTQUEUESRESPONSE']._serialized_start=3451
+  _globals['_LISTQUEUESRESPONSE']._serialized_end=3571
+  _globals['_QUEUESERVICE']._serialized_start=4024
+  _globals['_QUEUESERVICE']._serialized_end=4499
 # @@protoc_insertion_point(module_scope)

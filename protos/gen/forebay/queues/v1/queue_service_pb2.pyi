@@ -9,6 +9,7 @@ import forebay.tasks.v1.task_pb2
 import google.protobuf.descriptor
 import google.protobuf.duration_pb2
 import google.protobuf.internal.containers
+import google.protobuf.internal.enum_type_wrapper
 import google.protobuf.message
 import google.protobuf.timestamp_pb2
 import sys
@@ -20,6 +21,444 @@ else:
     import typing_extensions
 
 DESCRIPTOR: google.protobuf.descriptor.FileDescriptor
+
+class _LevelMode:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _LevelModeEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_LevelMode.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    LEVEL_MODE_UNSPECIFIED: _LevelMode.ValueType  # 0
+    """Means WEIGHTED."""
+    LEVEL_MODE_WEIGHTED: _LevelMode.ValueType  # 1
+    """In proportion to their weights, counted in expected work."""
+    LEVEL_MODE_STRICT: _LevelMode.ValueType  # 2
+    """A level starts only when no higher one has anything to start, but for what has waited longer than `ageing`."""
+
+class LevelMode(_LevelMode, metaclass=_LevelModeEnumTypeWrapper):
+    """How levels share the fleet."""
+
+LEVEL_MODE_UNSPECIFIED: LevelMode.ValueType  # 0
+"""Means WEIGHTED."""
+LEVEL_MODE_WEIGHTED: LevelMode.ValueType  # 1
+"""In proportion to their weights, counted in expected work."""
+LEVEL_MODE_STRICT: LevelMode.ValueType  # 2
+"""A level starts only when no higher one has anything to start, but for what has waited longer than `ageing`."""
+Global___LevelMode: typing_extensions.TypeAlias = LevelMode
+
+class _TaskOrder:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _TaskOrderEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_TaskOrder.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    TASK_ORDER_UNSPECIFIED: _TaskOrder.ValueType  # 0
+    """Means BALANCED."""
+    TASK_ORDER_FIFO: _TaskOrder.ValueType  # 1
+    """In the order of arrival."""
+    TASK_ORDER_SHORTEST: _TaskOrder.ValueType  # 2
+    """Shortest expected work first, within the bound of `stretch`."""
+    TASK_ORDER_DEADLINE: _TaskOrder.ValueType  # 3
+    """Earliest deadline first; a task without one is taken to have `patience`."""
+    TASK_ORDER_BALANCED: _TaskOrder.ValueType  # 4
+    """As SHORTEST, but a task goes no later than it must start to meet its deadline."""
+
+class TaskOrder(_TaskOrder, metaclass=_TaskOrderEnumTypeWrapper):
+    """The order of one tenant's tasks of one level."""
+
+TASK_ORDER_UNSPECIFIED: TaskOrder.ValueType  # 0
+"""Means BALANCED."""
+TASK_ORDER_FIFO: TaskOrder.ValueType  # 1
+"""In the order of arrival."""
+TASK_ORDER_SHORTEST: TaskOrder.ValueType  # 2
+"""Shortest expected work first, within the bound of `stretch`."""
+TASK_ORDER_DEADLINE: TaskOrder.ValueType  # 3
+"""Earliest deadline first; a task without one is taken to have `patience`."""
+TASK_ORDER_BALANCED: TaskOrder.ValueType  # 4
+"""As SHORTEST, but a task goes no later than it must start to meet its deadline."""
+Global___TaskOrder: typing_extensions.TypeAlias = TaskOrder
+
+class _Routing:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _RoutingEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_Routing.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    ROUTING_UNSPECIFIED: _Routing.ValueType  # 0
+    """Means LEAST_OUTSTANDING."""
+    ROUTING_LEAST_OUTSTANDING: _Routing.ValueType  # 1
+    """The runner that is expected to be done first with what it holds."""
+    ROUTING_ROUND_ROBIN: _Routing.ValueType  # 2
+    """By turns."""
+    ROUTING_POWER_OF_TWO: _Routing.ValueType  # 3
+    """The less loaded of two drawn at random."""
+    ROUTING_WEIGHTED: _Routing.ValueType  # 4
+    """In proportion to the weights that runners attach with."""
+    ROUTING_CONSISTENT_HASH: _Routing.ValueType  # 5
+    """The same runner for the same tenant and `cost_label`, as far as runners stay."""
+    ROUTING_PREFIX_AFFINITY: _Routing.ValueType  # 6
+    """The runner that has the longest beginning of the prompt in its cache."""
+    ROUTING_ZONE_FIRST: _Routing.ValueType  # 7
+    """A runner of the scheduler's own zone while one has room."""
+
+class Routing(_Routing, metaclass=_RoutingEnumTypeWrapper):
+    """How a runner of a model is chosen among those with free credit."""
+
+ROUTING_UNSPECIFIED: Routing.ValueType  # 0
+"""Means LEAST_OUTSTANDING."""
+ROUTING_LEAST_OUTSTANDING: Routing.ValueType  # 1
+"""The runner that is expected to be done first with what it holds."""
+ROUTING_ROUND_ROBIN: Routing.ValueType  # 2
+"""By turns."""
+ROUTING_POWER_OF_TWO: Routing.ValueType  # 3
+"""The less loaded of two drawn at random."""
+ROUTING_WEIGHTED: Routing.ValueType  # 4
+"""In proportion to the weights that runners attach with."""
+ROUTING_CONSISTENT_HASH: Routing.ValueType  # 5
+"""The same runner for the same tenant and `cost_label`, as far as runners stay."""
+ROUTING_PREFIX_AFFINITY: Routing.ValueType  # 6
+"""The runner that has the longest beginning of the prompt in its cache."""
+ROUTING_ZONE_FIRST: Routing.ValueType  # 7
+"""A runner of the scheduler's own zone while one has room."""
+Global___Routing: typing_extensions.TypeAlias = Routing
+
+@typing.final
+class Policy(google.protobuf.message.Message):
+    """How tasks are ordered, limited and routed. docs/scheduling.md explains each field."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    @typing.final
+    class TenantWeightsEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.float
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.float = ...,
+        ) -> None: ...
+        _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["key", b"key", "value", b"value"]
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+
+    @typing.final
+    class RoutingEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: Global___Routing.ValueType
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: Global___Routing.ValueType = ...,
+        ) -> None: ...
+        _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["key", b"key", "value", b"value"]
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+
+    LEVEL_MODE_FIELD_NUMBER: builtins.int
+    WEIGHTS_FIELD_NUMBER: builtins.int
+    AGEING_FIELD_NUMBER: builtins.int
+    AGEING_EVERY_FIELD_NUMBER: builtins.int
+    ORDER_FIELD_NUMBER: builtins.int
+    STRETCH_FIELD_NUMBER: builtins.int
+    PATIENCE_FIELD_NUMBER: builtins.int
+    EXPRESS_SLACK_FIELD_NUMBER: builtins.int
+    EXPIRE_EARLY_FIELD_NUMBER: builtins.int
+    TENANT_WEIGHTS_FIELD_NUMBER: builtins.int
+    LIMITS_FIELD_NUMBER: builtins.int
+    ROUTING_FIELD_NUMBER: builtins.int
+    COST_LABEL_FIELD_NUMBER: builtins.int
+    level_mode: Global___LevelMode.ValueType
+    """How levels share the fleet. Default WEIGHTED."""
+    ageing_every: builtins.int
+    """Of so many starts, one may be for a task that waited longer than `ageing`. 2 to 1000. Default 8."""
+    order: Global___TaskOrder.ValueType
+    """The order of one tenant's tasks of one level. Default BALANCED."""
+    stretch: builtins.float
+    """How much longer a task may wait for each second of its expected work, in SHORTEST and BALANCED: it goes behind what
+    came up to stretch * expected work later. 0 to 1000. Default 10.
+    """
+    expire_early: builtins.bool
+    """Whether a task that cannot end before its deadline any more becomes EXPIRED at once, with reason CANNOT_FINISH.
+    Default true.
+    """
+    cost_label: builtins.str
+    """The label whose value tells kinds of tasks apart when their cost is learned. At most 63 characters. Default "kind"."""
+    @property
+    def weights(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___LevelWeight]:
+        """Weight of each level, by which WEIGHTED shares expected work. Each 1 to 1000000. A level that is absent keeps its
+        default: CRITICAL 64, HIGH 16, NORMAL 4, LOW 1.
+        """
+
+    @property
+    def ageing(self) -> google.protobuf.duration_pb2.Duration:
+        """How long the oldest task of a level may wait before it goes ahead of every share, at most one in `ageing_every`
+        starts. 1 s to 7 days, or 0 for never, which STRICT refuses. Default 300 s.
+        """
+
+    @property
+    def patience(self) -> google.protobuf.duration_pb2.Duration:
+        """In DEADLINE, the deadline that a task without one is taken to have, from its creation. 1 s to 7 days. Default 600 s."""
+
+    @property
+    def express_slack(self) -> google.protobuf.duration_pb2.Duration:
+        """A QUEUED task whose slack (time to its deadline less its expected execution) falls below this goes to the express
+        lane of its level. 0 for never, at most 1 day. Default 10 s.
+        """
+
+    @property
+    def tenant_weights(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.float]:
+        """Weight of tenants inside a level, by tenant. Each above 0, at most 1000000; at most 10000 tenants. A tenant that is
+        absent has 1.
+        """
+
+    @property
+    def limits(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Limit]:
+        """Limits on what may wait; at most 1000. A task must be within all that apply to it. Default: none."""
+
+    @property
+    def routing(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, Global___Routing.ValueType]:
+        """How a runner is chosen, by model; the empty name stands for every other model. At most 1000 models. Default
+        LEAST_OUTSTANDING.
+        """
+
+    def __init__(
+        self,
+        *,
+        level_mode: Global___LevelMode.ValueType = ...,
+        weights: collections.abc.Iterable[Global___LevelWeight] | None = ...,
+        ageing: google.protobuf.duration_pb2.Duration | None = ...,
+        ageing_every: builtins.int | None = ...,
+        order: Global___TaskOrder.ValueType = ...,
+        stretch: builtins.float | None = ...,
+        patience: google.protobuf.duration_pb2.Duration | None = ...,
+        express_slack: google.protobuf.duration_pb2.Duration | None = ...,
+        expire_early: builtins.bool | None = ...,
+        tenant_weights: collections.abc.Mapping[builtins.str, builtins.float] | None = ...,
+        limits: collections.abc.Iterable[Global___Limit] | None = ...,
+        routing: collections.abc.Mapping[builtins.str, Global___Routing.ValueType] | None = ...,
+        cost_label: builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: typing_extensions.TypeAlias = typing.Literal["_ageing_every", b"_ageing_every", "_cost_label", b"_cost_label", "_expire_early", b"_expire_early", "_stretch", b"_stretch", "ageing", b"ageing", "ageing_every", b"ageing_every", "cost_label", b"cost_label", "expire_early", b"expire_early", "express_slack", b"express_slack", "patience", b"patience", "stretch", b"stretch"]
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["_ageing_every", b"_ageing_every", "_cost_label", b"_cost_label", "_expire_early", b"_expire_early", "_stretch", b"_stretch", "ageing", b"ageing", "ageing_every", b"ageing_every", "cost_label", b"cost_label", "expire_early", b"expire_early", "express_slack", b"express_slack", "level_mode", b"level_mode", "limits", b"limits", "order", b"order", "patience", b"patience", "routing", b"routing", "stretch", b"stretch", "tenant_weights", b"tenant_weights", "weights", b"weights"]
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__ageing_every: typing_extensions.TypeAlias = typing.Literal["ageing_every"]
+    _WhichOneofArgType__ageing_every: typing_extensions.TypeAlias = typing.Literal["_ageing_every", b"_ageing_every"]
+    _WhichOneofReturnType__cost_label: typing_extensions.TypeAlias = typing.Literal["cost_label"]
+    _WhichOneofArgType__cost_label: typing_extensions.TypeAlias = typing.Literal["_cost_label", b"_cost_label"]
+    _WhichOneofReturnType__expire_early: typing_extensions.TypeAlias = typing.Literal["expire_early"]
+    _WhichOneofArgType__expire_early: typing_extensions.TypeAlias = typing.Literal["_expire_early", b"_expire_early"]
+    _WhichOneofReturnType__stretch: typing_extensions.TypeAlias = typing.Literal["stretch"]
+    _WhichOneofArgType__stretch: typing_extensions.TypeAlias = typing.Literal["_stretch", b"_stretch"]
+    @typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__ageing_every) -> _WhichOneofReturnType__ageing_every | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__cost_label) -> _WhichOneofReturnType__cost_label | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__expire_early) -> _WhichOneofReturnType__expire_early | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__stretch) -> _WhichOneofReturnType__stretch | None: ...
+
+Global___Policy: typing_extensions.TypeAlias = Policy
+
+@typing.final
+class LevelWeight(google.protobuf.message.Message):
+    """Weight of one level."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PRIORITY_FIELD_NUMBER: builtins.int
+    WEIGHT_FIELD_NUMBER: builtins.int
+    priority: forebay.tasks.v1.task_pb2.Priority.ValueType
+    """The level. Required."""
+    weight: builtins.int
+    """Its weight."""
+    def __init__(
+        self,
+        *,
+        priority: forebay.tasks.v1.task_pb2.Priority.ValueType = ...,
+        weight: builtins.int = ...,
+    ) -> None: ...
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["priority", b"priority", "weight", b"weight"]
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+
+Global___LevelWeight: typing_extensions.TypeAlias = LevelWeight
+
+@typing.final
+class Limit(google.protobuf.message.Message):
+    """A bound on what may wait. A task over it is refused with RESOURCE_EXHAUSTED, RetryInfo and QuotaFailure. Where a
+    limit has no priority, levels give way to each other: LOW is refused from 70 % of it, NORMAL from 80 %, HIGH from
+    90 %.
+    """
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    TENANT_FIELD_NUMBER: builtins.int
+    PRIORITY_FIELD_NUMBER: builtins.int
+    SHARED_FIELD_NUMBER: builtins.int
+    QUEUED_TASKS_FIELD_NUMBER: builtins.int
+    QUEUED_WORK_FIELD_NUMBER: builtins.int
+    RATE_FIELD_NUMBER: builtins.int
+    BURST_FIELD_NUMBER: builtins.int
+    tenant: builtins.str
+    """For this tenant; empty for each tenant by itself."""
+    priority: forebay.tasks.v1.task_pb2.Priority.ValueType
+    """For tasks of this level. Default, UNSPECIFIED: all levels together."""
+    shared: builtins.bool
+    """For all tenants together; not with `tenant`. Default false."""
+    queued_tasks: builtins.int
+    """Most tasks that were accepted and neither run nor have ended, those included that wait for their time or for parents.
+    0 for no bound.
+    """
+    rate: builtins.float
+    """Most tasks accepted per second, in the long run, by each gateway. 0 for no bound, at most 1000000."""
+    burst: builtins.int
+    """Most tasks accepted at once beyond `rate`, which it requires. 1 to 1000000, or 0 for two seconds' worth of `rate`."""
+    @property
+    def queued_work(self) -> google.protobuf.duration_pb2.Duration:
+        """Most expected work of such tasks. A task that waits alone is let in however much it is. 0 for no bound."""
+
+    def __init__(
+        self,
+        *,
+        tenant: builtins.str = ...,
+        priority: forebay.tasks.v1.task_pb2.Priority.ValueType = ...,
+        shared: builtins.bool = ...,
+        queued_tasks: builtins.int = ...,
+        queued_work: google.protobuf.duration_pb2.Duration | None = ...,
+        rate: builtins.float = ...,
+        burst: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: typing_extensions.TypeAlias = typing.Literal["queued_work", b"queued_work"]
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["burst", b"burst", "priority", b"priority", "queued_tasks", b"queued_tasks", "queued_work", b"queued_work", "rate", b"rate", "shared", b"shared", "tenant", b"tenant"]
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+
+Global___Limit: typing_extensions.TypeAlias = Limit
+
+@typing.final
+class GetPolicyRequest(google.protobuf.message.Message):
+    """Request of GetPolicy."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+
+Global___GetPolicyRequest: typing_extensions.TypeAlias = GetPolicyRequest
+
+@typing.final
+class GetPolicyResponse(google.protobuf.message.Message):
+    """Response of GetPolicy."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    POLICY_FIELD_NUMBER: builtins.int
+    VERSION_FIELD_NUMBER: builtins.int
+    UPDATE_TIME_FIELD_NUMBER: builtins.int
+    version: builtins.int
+    """Grows by one with each change; 0 for the one that the platform was started with."""
+    @property
+    def policy(self) -> Global___Policy:
+        """The policy, with every default filled in."""
+
+    @property
+    def update_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """When it was changed. Absent for version 0."""
+
+    def __init__(
+        self,
+        *,
+        policy: Global___Policy | None = ...,
+        version: builtins.int = ...,
+        update_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: typing_extensions.TypeAlias = typing.Literal["policy", b"policy", "update_time", b"update_time"]
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["policy", b"policy", "update_time", b"update_time", "version", b"version"]
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+
+Global___GetPolicyResponse: typing_extensions.TypeAlias = GetPolicyResponse
+
+@typing.final
+class UpdatePolicyRequest(google.protobuf.message.Message):
+    """Request of UpdatePolicy."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    POLICY_FIELD_NUMBER: builtins.int
+    UPDATE_MASK_FIELD_NUMBER: builtins.int
+    VERSION_FIELD_NUMBER: builtins.int
+    version: builtins.int
+    """The version that the change is meant for. Default, absent: whichever stands."""
+    @property
+    def policy(self) -> Global___Policy:
+        """The new values."""
+
+    @property
+    def update_mask(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Names of the fields of Policy that are taken over, for example "weights" or "limits"; one that is named and not set
+        goes back to its default. At least one. INVALID_ARGUMENT for a name that is no field.
+        """
+
+    def __init__(
+        self,
+        *,
+        policy: Global___Policy | None = ...,
+        update_mask: collections.abc.Iterable[builtins.str] | None = ...,
+        version: builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: typing_extensions.TypeAlias = typing.Literal["_version", b"_version", "policy", b"policy", "version", b"version"]
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["_version", b"_version", "policy", b"policy", "update_mask", b"update_mask", "version", b"version"]
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__version: typing_extensions.TypeAlias = typing.Literal["version"]
+    _WhichOneofArgType__version: typing_extensions.TypeAlias = typing.Literal["_version", b"_version"]
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__version) -> _WhichOneofReturnType__version | None: ...
+
+Global___UpdatePolicyRequest: typing_extensions.TypeAlias = UpdatePolicyRequest
+
+@typing.final
+class UpdatePolicyResponse(google.protobuf.message.Message):
+    """Response of UpdatePolicy."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    POLICY_FIELD_NUMBER: builtins.int
+    VERSION_FIELD_NUMBER: builtins.int
+    UPDATE_TIME_FIELD_NUMBER: builtins.int
+    version: builtins.int
+    """Its version."""
+    @property
+    def policy(self) -> Global___Policy:
+        """The policy that stands now, with every default filled in."""
+
+    @property
+    def update_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """When it was changed. Absent for version 0."""
+
+    def __init__(
+        self,
+        *,
+        policy: Global___Policy | None = ...,
+        version: builtins.int = ...,
+        update_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: typing_extensions.TypeAlias = typing.Literal["policy", b"policy", "update_time", b"update_time"]
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["policy", b"policy", "update_time", b"update_time", "version", b"version"]
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+
+Global___UpdatePolicyResponse: typing_extensions.TypeAlias = UpdatePolicyResponse
 
 @typing.final
 class PauseSelector(google.protobuf.message.Message):
@@ -223,6 +662,12 @@ class Queue(google.protobuf.message.Message):
     SHARE_FIELD_NUMBER: builtins.int
     PAUSED_FIELD_NUMBER: builtins.int
     WAITING_FIELD_NUMBER: builtins.int
+    ARRIVED_PER_SECOND_FIELD_NUMBER: builtins.int
+    STARTED_PER_SECOND_FIELD_NUMBER: builtins.int
+    SHARE_GOT_FIELD_NUMBER: builtins.int
+    QUEUED_WORK_FIELD_NUMBER: builtins.int
+    TENANTS_FIELD_NUMBER: builtins.int
+    LANES_FIELD_NUMBER: builtins.int
     pool: builtins.str
     """The pool."""
     priority: forebay.tasks.v1.task_pb2.Priority.ValueType
@@ -239,9 +684,31 @@ class Queue(google.protobuf.message.Message):
     """Whether a pause holds back the whole queue."""
     waiting: builtins.int
     """Tasks that wait for their time, their parents or their next attempt."""
+    arrived_per_second: builtins.float
+    """Tasks that came into the scheduler's window per second, over the last ten seconds."""
+    started_per_second: builtins.float
+    """Tasks that started per second, over the last ten seconds."""
+    share_got: builtins.float
+    """Part of the pool's work of the last ten seconds that the queue got, 0 to 1. To be compared with `share` while every
+    level is busy.
+    """
     @property
     def oldest_age(self) -> google.protobuf.duration_pb2.Duration:
         """Age of the oldest waiting task that the scheduler has seen. Absent when nothing waits."""
+
+    @property
+    def queued_work(self) -> google.protobuf.duration_pb2.Duration:
+        """Expected work of the waiting tasks, in the time of one runner."""
+
+    @property
+    def tenants(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___TenantLoad]:
+        """Those who wait or run most, at most 10, most waiting first; the caller alone unless the caller operates the
+        platform.
+        """
+
+    @property
+    def lanes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___LaneState]:
+        """The lanes and who reads them, by index."""
 
     def __init__(
         self,
@@ -255,13 +722,81 @@ class Queue(google.protobuf.message.Message):
         share: builtins.float = ...,
         paused: builtins.bool = ...,
         waiting: builtins.int = ...,
+        arrived_per_second: builtins.float = ...,
+        started_per_second: builtins.float = ...,
+        share_got: builtins.float = ...,
+        queued_work: google.protobuf.duration_pb2.Duration | None = ...,
+        tenants: collections.abc.Iterable[Global___TenantLoad] | None = ...,
+        lanes: collections.abc.Iterable[Global___LaneState] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: typing_extensions.TypeAlias = typing.Literal["oldest_age", b"oldest_age"]
+    _HasFieldArgType: typing_extensions.TypeAlias = typing.Literal["oldest_age", b"oldest_age", "queued_work", b"queued_work"]
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["depth", b"depth", "finished_per_second", b"finished_per_second", "oldest_age", b"oldest_age", "paused", b"paused", "pool", b"pool", "priority", b"priority", "running", b"running", "share", b"share", "waiting", b"waiting"]
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["arrived_per_second", b"arrived_per_second", "depth", b"depth", "finished_per_second", b"finished_per_second", "lanes", b"lanes", "oldest_age", b"oldest_age", "paused", b"paused", "pool", b"pool", "priority", b"priority", "queued_work", b"queued_work", "running", b"running", "share", b"share", "share_got", b"share_got", "started_per_second", b"started_per_second", "tenants", b"tenants", "waiting", b"waiting"]
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
 
 Global___Queue: typing_extensions.TypeAlias = Queue
+
+@typing.final
+class TenantLoad(google.protobuf.message.Message):
+    """What one tenant has in a queue."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    TENANT_FIELD_NUMBER: builtins.int
+    QUEUED_FIELD_NUMBER: builtins.int
+    RUNNING_FIELD_NUMBER: builtins.int
+    QUEUED_WORK_FIELD_NUMBER: builtins.int
+    tenant: builtins.str
+    """The tenant."""
+    queued: builtins.int
+    """Tasks waiting."""
+    running: builtins.int
+    """Tasks leased to runners."""
+    @property
+    def queued_work(self) -> google.protobuf.duration_pb2.Duration:
+        """Expected work of the waiting ones, in the time of one runner."""
+
+    def __init__(
+        self,
+        *,
+        tenant: builtins.str = ...,
+        queued: builtins.int = ...,
+        running: builtins.int = ...,
+        queued_work: google.protobuf.duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: typing_extensions.TypeAlias = typing.Literal["queued_work", b"queued_work"]
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["queued", b"queued", "queued_work", b"queued_work", "running", b"running", "tenant", b"tenant"]
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+
+Global___TenantLoad: typing_extensions.TypeAlias = TenantLoad
+
+@typing.final
+class LaneState(google.protobuf.message.Message):
+    """One lane of a queue."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    INDEX_FIELD_NUMBER: builtins.int
+    SCHEDULER_FIELD_NUMBER: builtins.int
+    IN_WINDOW_FIELD_NUMBER: builtins.int
+    index: builtins.int
+    """From 0; the last one is the express lane."""
+    scheduler: builtins.str
+    """The scheduler that reads it. Empty while none of those that are there has read anything from it."""
+    in_window: builtins.int
+    """Tasks of it that the scheduler has in its window."""
+    def __init__(
+        self,
+        *,
+        index: builtins.int = ...,
+        scheduler: builtins.str = ...,
+        in_window: builtins.int = ...,
+    ) -> None: ...
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["in_window", b"in_window", "index", b"index", "scheduler", b"scheduler"]
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+
+Global___LaneState: typing_extensions.TypeAlias = LaneState
 
 @typing.final
 class ListQueuesResponse(google.protobuf.message.Message):

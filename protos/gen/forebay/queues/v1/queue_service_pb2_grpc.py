@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class QueueServiceStub(object):
-    """What waits and what runs.
+    """What waits and what runs. Every call may fail with UNAUTHENTICATED where callers need a key, and PauseQueue and
+    ResumeQueue with PERMISSION_DENIED for one who does not operate the platform.
     """
 
     def __init__(self, channel):
@@ -50,10 +51,21 @@ class QueueServiceStub(object):
                 request_serializer=forebay_dot_queues_dot_v1_dot_queue__service__pb2.ResumeQueueRequest.SerializeToString,
                 response_deserializer=forebay_dot_queues_dot_v1_dot_queue__service__pb2.ResumeQueueResponse.FromString,
                 _registered_method=True)
+        self.GetPolicy = channel.unary_unary(
+                '/forebay.queues.v1.QueueService/GetPolicy',
+                request_serializer=forebay_dot_queues_dot_v1_dot_queue__service__pb2.GetPolicyRequest.SerializeToString,
+                response_deserializer=forebay_dot_queues_dot_v1_dot_queue__service__pb2.GetPolicyResponse.FromString,
+                _registered_method=True)
+        self.UpdatePolicy = channel.unary_unary(
+                '/forebay.queues.v1.QueueService/UpdatePolicy',
+                request_serializer=forebay_dot_queues_dot_v1_dot_queue__service__pb2.UpdatePolicyRequest.SerializeToString,
+                response_deserializer=forebay_dot_queues_dot_v1_dot_queue__service__pb2.UpdatePolicyResponse.FromString,
+                _registered_method=True)
 
 
 class QueueServiceServicer(object):
-    """What waits and what runs.
+    """What waits and what runs. Every call may fail with UNAUTHENTICATED where callers need a key, and PauseQueue and
+    ResumeQueue with PERMISSION_DENIED for one who does not operate the platform.
     """
 
     def ListQueues(self, request, context):
@@ -80,6 +92,24 @@ class QueueServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetPolicy(self, request, context):
+        """Returns the policy that stands: how tasks are ordered, limited and routed; of tenants by name the caller alone,
+        unless the caller operates the platform. UNAVAILABLE when the record store does not answer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdatePolicy(self, request, context):
+        """Changes the policy while everything runs; every process follows within two seconds. What runs or waits is neither
+        lost nor started twice. INVALID_ARGUMENT names each field that breaks a rule, and the old policy stays;
+        PERMISSION_DENIED for a caller who does not operate the platform; ABORTED when `version` is not the one that
+        stands; UNAVAILABLE when the record store does not answer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_QueueServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -98,6 +128,16 @@ def add_QueueServiceServicer_to_server(servicer, server):
                     request_deserializer=forebay_dot_queues_dot_v1_dot_queue__service__pb2.ResumeQueueRequest.FromString,
                     response_serializer=forebay_dot_queues_dot_v1_dot_queue__service__pb2.ResumeQueueResponse.SerializeToString,
             ),
+            'GetPolicy': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetPolicy,
+                    request_deserializer=forebay_dot_queues_dot_v1_dot_queue__service__pb2.GetPolicyRequest.FromString,
+                    response_serializer=forebay_dot_queues_dot_v1_dot_queue__service__pb2.GetPolicyResponse.SerializeToString,
+            ),
+            'UpdatePolicy': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdatePolicy,
+                    request_deserializer=forebay_dot_queues_dot_v1_dot_queue__service__pb2.UpdatePolicyRequest.FromString,
+                    response_serializer=forebay_dot_queues_dot_v1_dot_queue__service__pb2.UpdatePolicyResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'forebay.queues.v1.QueueService', rpc_method_handlers)
@@ -107,7 +147,8 @@ def add_QueueServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class QueueService(object):
-    """What waits and what runs.
+    """What waits and what runs. Every call may fail with UNAUTHENTICATED where callers need a key, and PauseQueue and
+    ResumeQueue with PERMISSION_DENIED for one who does not operate the platform.
     """
 
     @staticmethod
@@ -181,6 +222,60 @@ class QueueService(object):
             '/forebay.queues.v1.QueueService/ResumeQueue',
             forebay_dot_queues_dot_v1_dot_queue__service__pb2.ResumeQueueRequest.SerializeToString,
             forebay_dot_queues_dot_v1_dot_queue__service__pb2.ResumeQueueResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetPolicy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/forebay.queues.v1.QueueService/GetPolicy',
+            forebay_dot_queues_dot_v1_dot_queue__service__pb2.GetPolicyRequest.SerializeToString,
+            forebay_dot_queues_dot_v1_dot_queue__service__pb2.GetPolicyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdatePolicy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/forebay.queues.v1.QueueService/UpdatePolicy',
+            forebay_dot_queues_dot_v1_dot_queue__service__pb2.UpdatePolicyRequest.SerializeToString,
+            forebay_dot_queues_dot_v1_dot_queue__service__pb2.UpdatePolicyResponse.FromString,
             options,
             channel_credentials,
             insecure,

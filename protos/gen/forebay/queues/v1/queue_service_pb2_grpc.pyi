@@ -21,7 +21,9 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class QueueServiceStub:
-    """What waits and what runs."""
+    """What waits and what runs. Every call may fail with UNAUTHENTICATED where callers need a key, and PauseQueue and
+    ResumeQueue with PERMISSION_DENIED for one who does not operate the platform.
+    """
 
     @typing.overload
     def __new__(cls, channel: grpc.Channel) -> QueueServiceStub: ...
@@ -38,10 +40,22 @@ class QueueServiceStub:
     """
     ResumeQueue: grpc.UnaryUnaryMultiCallable[forebay.queues.v1.queue_service_pb2.ResumeQueueRequest, forebay.queues.v1.queue_service_pb2.ResumeQueueResponse]
     """Takes back the pause with exactly this selector. NOT_FOUND when there is none; else as PauseQueue."""
+    GetPolicy: grpc.UnaryUnaryMultiCallable[forebay.queues.v1.queue_service_pb2.GetPolicyRequest, forebay.queues.v1.queue_service_pb2.GetPolicyResponse]
+    """Returns the policy that stands: how tasks are ordered, limited and routed; of tenants by name the caller alone,
+    unless the caller operates the platform. UNAVAILABLE when the record store does not answer.
+    """
+    UpdatePolicy: grpc.UnaryUnaryMultiCallable[forebay.queues.v1.queue_service_pb2.UpdatePolicyRequest, forebay.queues.v1.queue_service_pb2.UpdatePolicyResponse]
+    """Changes the policy while everything runs; every process follows within two seconds. What runs or waits is neither
+    lost nor started twice. INVALID_ARGUMENT names each field that breaks a rule, and the old policy stays;
+    PERMISSION_DENIED for a caller who does not operate the platform; ABORTED when `version` is not the one that
+    stands; UNAVAILABLE when the record store does not answer.
+    """
 
 @typing.type_check_only
 class QueueServiceAsyncStub(QueueServiceStub):
-    """What waits and what runs."""
+    """What waits and what runs. Every call may fail with UNAUTHENTICATED where callers need a key, and PauseQueue and
+    ResumeQueue with PERMISSION_DENIED for one who does not operate the platform.
+    """
 
     def __init__(self, channel: grpc.aio.Channel) -> None: ...
     ListQueues: grpc.aio.UnaryUnaryMultiCallable[forebay.queues.v1.queue_service_pb2.ListQueuesRequest, forebay.queues.v1.queue_service_pb2.ListQueuesResponse]  # type: ignore[assignment]
@@ -55,9 +69,21 @@ class QueueServiceAsyncStub(QueueServiceStub):
     """
     ResumeQueue: grpc.aio.UnaryUnaryMultiCallable[forebay.queues.v1.queue_service_pb2.ResumeQueueRequest, forebay.queues.v1.queue_service_pb2.ResumeQueueResponse]  # type: ignore[assignment]
     """Takes back the pause with exactly this selector. NOT_FOUND when there is none; else as PauseQueue."""
+    GetPolicy: grpc.aio.UnaryUnaryMultiCallable[forebay.queues.v1.queue_service_pb2.GetPolicyRequest, forebay.queues.v1.queue_service_pb2.GetPolicyResponse]  # type: ignore[assignment]
+    """Returns the policy that stands: how tasks are ordered, limited and routed; of tenants by name the caller alone,
+    unless the caller operates the platform. UNAVAILABLE when the record store does not answer.
+    """
+    UpdatePolicy: grpc.aio.UnaryUnaryMultiCallable[forebay.queues.v1.queue_service_pb2.UpdatePolicyRequest, forebay.queues.v1.queue_service_pb2.UpdatePolicyResponse]  # type: ignore[assignment]
+    """Changes the policy while everything runs; every process follows within two seconds. What runs or waits is neither
+    lost nor started twice. INVALID_ARGUMENT names each field that breaks a rule, and the old policy stays;
+    PERMISSION_DENIED for a caller who does not operate the platform; ABORTED when `version` is not the one that
+    stands; UNAVAILABLE when the record store does not answer.
+    """
 
 class QueueServiceServicer(metaclass=abc.ABCMeta):
-    """What waits and what runs."""
+    """What waits and what runs. Every call may fail with UNAUTHENTICATED where callers need a key, and PauseQueue and
+    ResumeQueue with PERMISSION_DENIED for one who does not operate the platform.
+    """
 
     @abc.abstractmethod
     def ListQueues(
@@ -87,5 +113,27 @@ class QueueServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[forebay.queues.v1.queue_service_pb2.ResumeQueueResponse, collections.abc.Awaitable[forebay.queues.v1.queue_service_pb2.ResumeQueueResponse]]:
         """Takes back the pause with exactly this selector. NOT_FOUND when there is none; else as PauseQueue."""
+
+    @abc.abstractmethod
+    def GetPolicy(
+        self,
+        request: forebay.queues.v1.queue_service_pb2.GetPolicyRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[forebay.queues.v1.queue_service_pb2.GetPolicyResponse, collections.abc.Awaitable[forebay.queues.v1.queue_service_pb2.GetPolicyResponse]]:
+        """Returns the policy that stands: how tasks are ordered, limited and routed; of tenants by name the caller alone,
+        unless the caller operates the platform. UNAVAILABLE when the record store does not answer.
+        """
+
+    @abc.abstractmethod
+    def UpdatePolicy(
+        self,
+        request: forebay.queues.v1.queue_service_pb2.UpdatePolicyRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[forebay.queues.v1.queue_service_pb2.UpdatePolicyResponse, collections.abc.Awaitable[forebay.queues.v1.queue_service_pb2.UpdatePolicyResponse]]:
+        """Changes the policy while everything runs; every process follows within two seconds. What runs or waits is neither
+        lost nor started twice. INVALID_ARGUMENT names each field that breaks a rule, and the old policy stays;
+        PERMISSION_DENIED for a caller who does not operate the platform; ABORTED when `version` is not the one that
+        stands; UNAVAILABLE when the record store does not answer.
+        """
 
 def add_QueueServiceServicer_to_server(servicer: QueueServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

@@ -46,6 +46,9 @@ class Envelope(google.protobuf.message.Message):
     SCHEDULE_FIELD_NUMBER: builtins.int
     FINGERPRINT_FIELD_NUMBER: builtins.int
     REVISION_FIELD_NUMBER: builtins.int
+    INPUT_SIZE_FIELD_NUMBER: builtins.int
+    OUTPUT_LIMIT_FIELD_NUMBER: builtins.int
+    KIND_FIELD_NUMBER: builtins.int
     id: builtins.str
     """The task's id; its first two digits are its partition."""
     tenant: builtins.str
@@ -88,6 +91,12 @@ class Envelope(google.protobuf.message.Message):
     """Grows by one each time the envelope is changed: UpdateTasks, or outputs of parents put in. Of two, the higher
     counts.
     """
+    input_size: builtins.int
+    """Size of the spec in bytes, by which its cost is foretold."""
+    output_limit: builtins.int
+    """Most tokens that it may generate, in all of its answers. 0 for what is no generation."""
+    kind: builtins.str
+    """The value of the label that tells kinds of tasks apart, cut to 63 characters. Empty for none."""
     @property
     def parents(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Ids of the tasks that must end before, in the order of the spec's depends_on."""
@@ -114,8 +123,11 @@ class Envelope(google.protobuf.message.Message):
         schedule: builtins.str = ...,
         fingerprint: builtins.str = ...,
         revision: builtins.int = ...,
+        input_size: builtins.int = ...,
+        output_limit: builtins.int = ...,
+        kind: builtins.str = ...,
     ) -> None: ...
-    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["create_time_ms", b"create_time_ms", "deadline_ms", b"deadline_ms", "fingerprint", b"fingerprint", "id", b"id", "max_attempts", b"max_attempts", "model", b"model", "not_before_ms", b"not_before_ms", "on_parent_failure", b"on_parent_failure", "parents", b"parents", "pool", b"pool", "priority", b"priority", "replay_of", b"replay_of", "revision", b"revision", "schedule", b"schedule", "sha256", b"sha256", "spec", b"spec", "takes_outputs", b"takes_outputs", "tenant", b"tenant", "traceparent", b"traceparent"]
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["create_time_ms", b"create_time_ms", "deadline_ms", b"deadline_ms", "fingerprint", b"fingerprint", "id", b"id", "input_size", b"input_size", "kind", b"kind", "max_attempts", b"max_attempts", "model", b"model", "not_before_ms", b"not_before_ms", "on_parent_failure", b"on_parent_failure", "output_limit", b"output_limit", "parents", b"parents", "pool", b"pool", "priority", b"priority", "replay_of", b"replay_of", "revision", b"revision", "schedule", b"schedule", "sha256", b"sha256", "spec", b"spec", "takes_outputs", b"takes_outputs", "tenant", b"tenant", "traceparent", b"traceparent"]
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
 
 Global___Envelope: typing_extensions.TypeAlias = Envelope

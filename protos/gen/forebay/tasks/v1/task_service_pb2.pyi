@@ -8,6 +8,7 @@ import collections.abc
 import forebay.tasks.v1.inputs_pb2
 import forebay.tasks.v1.task_pb2
 import google.protobuf.descriptor
+import google.protobuf.duration_pb2
 import google.protobuf.internal.containers
 import google.protobuf.internal.enum_type_wrapper
 import google.protobuf.message
@@ -709,6 +710,281 @@ class UpdateTasksResponse(google.protobuf.message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
 
 Global___UpdateTasksResponse: typing_extensions.TypeAlias = UpdateTasksResponse
+
+@typing.final
+class ExplainTaskRequest(google.protobuf.message.Message):
+    """Request of ExplainTask."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ID_FIELD_NUMBER: builtins.int
+    id: builtins.str
+    """The task's id. Required."""
+    def __init__(
+        self,
+        *,
+        id: builtins.str = ...,
+    ) -> None: ...
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["id", b"id"]
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+
+Global___ExplainTaskRequest: typing_extensions.TypeAlias = ExplainTaskRequest
+
+@typing.final
+class ExplainTaskResponse(google.protobuf.message.Message):
+    """Response of ExplainTask."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    TASK_FIELD_NUMBER: builtins.int
+    SUMMARY_FIELD_NUMBER: builtins.int
+    REASONS_FIELD_NUMBER: builtins.int
+    AHEAD_FIELD_NUMBER: builtins.int
+    START_FIELD_NUMBER: builtins.int
+    END_FIELD_NUMBER: builtins.int
+    PHASES_FIELD_NUMBER: builtins.int
+    summary: builtins.str
+    """The answer in one or two sentences."""
+    @property
+    def task(self) -> forebay.tasks.v1.task_pb2.Task:
+        """The task, with its history, without input and result."""
+
+    @property
+    def reasons(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___WaitReason]:
+        """What it waits for, the decisive one first. Empty for a task that has ended."""
+
+    @property
+    def ahead(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Ahead]:
+        """What starts before it, as far as it is known now; highest level first, then most work. Empty unless it is QUEUED."""
+
+    @property
+    def start(self) -> Global___Estimate:
+        """When it is expected to start. Absent for one that has started, and where nothing can be expected, for example while
+        no runner has its model.
+        """
+
+    @property
+    def end(self) -> Global___Estimate:
+        """When it is expected to end. Absent for one that has ended, and where nothing can be expected."""
+
+    @property
+    def phases(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Phase]:
+        """How its time was spent so far, in order."""
+
+    def __init__(
+        self,
+        *,
+        task: forebay.tasks.v1.task_pb2.Task | None = ...,
+        summary: builtins.str = ...,
+        reasons: collections.abc.Iterable[Global___WaitReason] | None = ...,
+        ahead: collections.abc.Iterable[Global___Ahead] | None = ...,
+        start: Global___Estimate | None = ...,
+        end: Global___Estimate | None = ...,
+        phases: collections.abc.Iterable[Global___Phase] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: typing_extensions.TypeAlias = typing.Literal["end", b"end", "start", b"start", "task", b"task"]
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["ahead", b"ahead", "end", b"end", "phases", b"phases", "reasons", b"reasons", "start", b"start", "summary", b"summary", "task", b"task"]
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+
+Global___ExplainTaskResponse: typing_extensions.TypeAlias = ExplainTaskResponse
+
+@typing.final
+class WaitReason(google.protobuf.message.Message):
+    """One thing that a task waits for."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    class _Kind:
+        ValueType = typing.NewType("ValueType", builtins.int)
+        V: typing_extensions.TypeAlias = ValueType
+
+    class _KindEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[WaitReason._Kind.ValueType], builtins.type):
+        DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+        KIND_UNSPECIFIED: WaitReason._Kind.ValueType  # 0
+        """Never sent."""
+        KIND_NO_RUNNER: WaitReason._Kind.ValueType  # 1
+        """No runner has its model."""
+        KIND_NO_CREDIT: WaitReason._Kind.ValueType  # 2
+        """Runners have its model, and all of their credit is used up."""
+        KIND_PAUSED: WaitReason._Kind.ValueType  # 3
+        """A pause holds it back."""
+        KIND_NOT_BEFORE: WaitReason._Kind.ValueType  # 4
+        """Its time has not come."""
+        KIND_PARENTS: WaitReason._Kind.ValueType  # 5
+        """Tasks that it depends on have not ended."""
+        KIND_BACKOFF: WaitReason._Kind.ValueType  # 6
+        """It rests before its next attempt."""
+        KIND_BEHIND: WaitReason._Kind.ValueType  # 7
+        """Others start before it."""
+        KIND_NO_SCHEDULER: WaitReason._Kind.ValueType  # 8
+        """No scheduler is there."""
+        KIND_UNPUBLISHED: WaitReason._Kind.ValueType  # 9
+        """It was accepted and is not on the log yet."""
+        KIND_RUNNING: WaitReason._Kind.ValueType  # 10
+        """It runs."""
+        KIND_CIRCUIT_OPEN: WaitReason._Kind.ValueType  # 11
+        """The runners of its model fail too often and are given no work for a moment."""
+
+    class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
+        """Kinds of things to wait for."""
+
+    KIND_UNSPECIFIED: WaitReason.Kind.ValueType  # 0
+    """Never sent."""
+    KIND_NO_RUNNER: WaitReason.Kind.ValueType  # 1
+    """No runner has its model."""
+    KIND_NO_CREDIT: WaitReason.Kind.ValueType  # 2
+    """Runners have its model, and all of their credit is used up."""
+    KIND_PAUSED: WaitReason.Kind.ValueType  # 3
+    """A pause holds it back."""
+    KIND_NOT_BEFORE: WaitReason.Kind.ValueType  # 4
+    """Its time has not come."""
+    KIND_PARENTS: WaitReason.Kind.ValueType  # 5
+    """Tasks that it depends on have not ended."""
+    KIND_BACKOFF: WaitReason.Kind.ValueType  # 6
+    """It rests before its next attempt."""
+    KIND_BEHIND: WaitReason.Kind.ValueType  # 7
+    """Others start before it."""
+    KIND_NO_SCHEDULER: WaitReason.Kind.ValueType  # 8
+    """No scheduler is there."""
+    KIND_UNPUBLISHED: WaitReason.Kind.ValueType  # 9
+    """It was accepted and is not on the log yet."""
+    KIND_RUNNING: WaitReason.Kind.ValueType  # 10
+    """It runs."""
+    KIND_CIRCUIT_OPEN: WaitReason.Kind.ValueType  # 11
+    """The runners of its model fail too often and are given no work for a moment."""
+
+    KIND_FIELD_NUMBER: builtins.int
+    DETAIL_FIELD_NUMBER: builtins.int
+    UNTIL_FIELD_NUMBER: builtins.int
+    kind: Global___WaitReason.Kind.ValueType
+    """What kind of thing."""
+    detail: builtins.str
+    """What it is and what would help, in one sentence, with numbers and names."""
+    @property
+    def until(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """Until when, where that is known."""
+
+    def __init__(
+        self,
+        *,
+        kind: Global___WaitReason.Kind.ValueType = ...,
+        detail: builtins.str = ...,
+        until: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: typing_extensions.TypeAlias = typing.Literal["until", b"until"]
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["detail", b"detail", "kind", b"kind", "until", b"until"]
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+
+Global___WaitReason: typing_extensions.TypeAlias = WaitReason
+
+@typing.final
+class Ahead(google.protobuf.message.Message):
+    """Tasks of one level and tenant that start before a task."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PRIORITY_FIELD_NUMBER: builtins.int
+    TENANT_FIELD_NUMBER: builtins.int
+    TASKS_FIELD_NUMBER: builtins.int
+    WORK_FIELD_NUMBER: builtins.int
+    priority: forebay.tasks.v1.task_pb2.Priority.ValueType
+    """Their level."""
+    tenant: builtins.str
+    """Their tenant. Empty for all tenants that the caller may not know of, summed up."""
+    tasks: builtins.int
+    """How many."""
+    @property
+    def work(self) -> google.protobuf.duration_pb2.Duration:
+        """How much work they are expected to be, in the time of one runner."""
+
+    def __init__(
+        self,
+        *,
+        priority: forebay.tasks.v1.task_pb2.Priority.ValueType = ...,
+        tenant: builtins.str = ...,
+        tasks: builtins.int = ...,
+        work: google.protobuf.duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: typing_extensions.TypeAlias = typing.Literal["work", b"work"]
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["priority", b"priority", "tasks", b"tasks", "tenant", b"tenant", "work", b"work"]
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+
+Global___Ahead: typing_extensions.TypeAlias = Ahead
+
+@typing.final
+class Estimate(google.protobuf.message.Message):
+    """A time that is expected."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    TIME_FIELD_NUMBER: builtins.int
+    EARLIEST_FIELD_NUMBER: builtins.int
+    LATEST_FIELD_NUMBER: builtins.int
+    @property
+    def time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """The middle: as likely sooner as later."""
+
+    @property
+    def earliest(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """Sooner than this in about one of ten cases."""
+
+    @property
+    def latest(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """Later than this in about one of ten cases."""
+
+    def __init__(
+        self,
+        *,
+        time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        earliest: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        latest: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: typing_extensions.TypeAlias = typing.Literal["earliest", b"earliest", "latest", b"latest", "time", b"time"]
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["earliest", b"earliest", "latest", b"latest", "time", b"time"]
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+
+Global___Estimate: typing_extensions.TypeAlias = Estimate
+
+@typing.final
+class Phase(google.protobuf.message.Message):
+    """A part of a task's life."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    STATE_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
+    START_FIELD_NUMBER: builtins.int
+    DURATION_FIELD_NUMBER: builtins.int
+    state: forebay.tasks.v1.task_pb2.TaskState.ValueType
+    """The state that it was in."""
+    reason: builtins.str
+    """Why it came into it, as in TaskEvent. Empty for the ordinary way."""
+    @property
+    def start(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """Since when."""
+
+    @property
+    def duration(self) -> google.protobuf.duration_pb2.Duration:
+        """For how long; until now for the last one of a task that has not ended."""
+
+    def __init__(
+        self,
+        *,
+        state: forebay.tasks.v1.task_pb2.TaskState.ValueType = ...,
+        reason: builtins.str = ...,
+        start: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        duration: google.protobuf.duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: typing_extensions.TypeAlias = typing.Literal["duration", b"duration", "start", b"start"]
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["duration", b"duration", "reason", b"reason", "start", b"start", "state", b"state"]
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+
+Global___Phase: typing_extensions.TypeAlias = Phase
 
 @typing.final
 class DeadLetter(google.protobuf.message.Message):

@@ -27,7 +27,7 @@ if _version_not_supported:
 
 class TaskServiceStub(object):
     """The front door for tasks. Errors are google.rpc.Status with ErrorInfo of domain "forebay". A call without a
-    deadline gets one of 30 s (streams: none).
+    deadline gets one of 30 s (streams: none). Where callers need a key, every call may fail with UNAUTHENTICATED.
     """
 
     def __init__(self, channel):
@@ -76,6 +76,11 @@ class TaskServiceStub(object):
                 request_serializer=forebay_dot_tasks_dot_v1_dot_task__service__pb2.UpdateTasksRequest.SerializeToString,
                 response_deserializer=forebay_dot_tasks_dot_v1_dot_task__service__pb2.UpdateTasksResponse.FromString,
                 _registered_method=True)
+        self.ExplainTask = channel.unary_unary(
+                '/forebay.tasks.v1.TaskService/ExplainTask',
+                request_serializer=forebay_dot_tasks_dot_v1_dot_task__service__pb2.ExplainTaskRequest.SerializeToString,
+                response_deserializer=forebay_dot_tasks_dot_v1_dot_task__service__pb2.ExplainTaskResponse.FromString,
+                _registered_method=True)
         self.ListDeadLetters = channel.unary_unary(
                 '/forebay.tasks.v1.TaskService/ListDeadLetters',
                 request_serializer=forebay_dot_tasks_dot_v1_dot_task__service__pb2.ListDeadLettersRequest.SerializeToString,
@@ -100,13 +105,14 @@ class TaskServiceStub(object):
 
 class TaskServiceServicer(object):
     """The front door for tasks. Errors are google.rpc.Status with ErrorInfo of domain "forebay". A call without a
-    deadline gets one of 30 s (streams: none).
+    deadline gets one of 30 s (streams: none). Where callers need a key, every call may fail with UNAUTHENTICATED.
     """
 
     def SubmitTasks(self, request, context):
         """Accepts tasks durably: an item is answered with a task only after the log acknowledged it. Errors of one item
-        stay with it. The call fails with INVALID_ARGUMENT (no tasks, or more than 1000), and, when nothing could be
-        accepted for a fault of the servers, with UNAVAILABLE or RESOURCE_EXHAUSTED and RetryInfo. An item answered
+        stay with it; one over a limit is RESOURCE_EXHAUSTED with QuotaFailure and RetryInfo. The call fails with
+        INVALID_ARGUMENT (no tasks, or more than 1000), and, when nothing could be accepted for a fault of the servers or a
+        limit, with UNAVAILABLE or RESOURCE_EXHAUSTED and RetryInfo. An item answered
         UNAVAILABLE may still run: retry with the same idempotency key, which makes it the same task.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -171,6 +177,15 @@ class TaskServiceServicer(object):
         changed and the log did not acknowledge it in time. The call fails with INVALID_ARGUMENT when nothing is to be
         changed, for an id that cannot be one, and for a value that breaks a rule of TaskSpec. The same call again is
         harmless.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExplainTask(self, request, context):
+        """Tells where a task is and why it is still there: what it waits for, what is before it, when it is expected to start
+        and end; of one that has ended, how long each phase took. NOT_FOUND; INVALID_ARGUMENT for an id that is missing or
+        cannot be one; UNAVAILABLE when the record store does not answer.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -254,6 +269,11 @@ def add_TaskServiceServicer_to_server(servicer, server):
                     request_deserializer=forebay_dot_tasks_dot_v1_dot_task__service__pb2.UpdateTasksRequest.FromString,
                     response_serializer=forebay_dot_tasks_dot_v1_dot_task__service__pb2.UpdateTasksResponse.SerializeToString,
             ),
+            'ExplainTask': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainTask,
+                    request_deserializer=forebay_dot_tasks_dot_v1_dot_task__service__pb2.ExplainTaskRequest.FromString,
+                    response_serializer=forebay_dot_tasks_dot_v1_dot_task__service__pb2.ExplainTaskResponse.SerializeToString,
+            ),
             'ListDeadLetters': grpc.unary_unary_rpc_method_handler(
                     servicer.ListDeadLetters,
                     request_deserializer=forebay_dot_tasks_dot_v1_dot_task__service__pb2.ListDeadLettersRequest.FromString,
@@ -284,7 +304,7 @@ def add_TaskServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class TaskService(object):
     """The front door for tasks. Errors are google.rpc.Status with ErrorInfo of domain "forebay". A call without a
-    deadline gets one of 30 s (streams: none).
+    deadline gets one of 30 s (streams: none). Where callers need a key, every call may fail with UNAUTHENTICATED.
     """
 
     @staticmethod
@@ -493,6 +513,33 @@ class TaskService(object):
             '/forebay.tasks.v1.TaskService/UpdateTasks',
             forebay_dot_tasks_dot_v1_dot_task__service__pb2.UpdateTasksRequest.SerializeToString,
             forebay_dot_tasks_dot_v1_dot_task__service__pb2.UpdateTasksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainTask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/forebay.tasks.v1.TaskService/ExplainTask',
+            forebay_dot_tasks_dot_v1_dot_task__service__pb2.ExplainTaskRequest.SerializeToString,
+            forebay_dot_tasks_dot_v1_dot_task__service__pb2.ExplainTaskResponse.FromString,
             options,
             channel_credentials,
             insecure,

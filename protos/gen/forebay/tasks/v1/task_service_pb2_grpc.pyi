@@ -22,7 +22,7 @@ GRPC_VERSION: str
 
 class TaskServiceStub:
     """The front door for tasks. Errors are google.rpc.Status with ErrorInfo of domain "forebay". A call without a
-    deadline gets one of 30 s (streams: none).
+    deadline gets one of 30 s (streams: none). Where callers need a key, every call may fail with UNAUTHENTICATED.
     """
 
     @typing.overload
@@ -31,8 +31,9 @@ class TaskServiceStub:
     def __new__(cls, channel: grpc.aio.Channel) -> TaskServiceAsyncStub: ...
     SubmitTasks: grpc.UnaryUnaryMultiCallable[forebay.tasks.v1.task_service_pb2.SubmitTasksRequest, forebay.tasks.v1.task_service_pb2.SubmitTasksResponse]
     """Accepts tasks durably: an item is answered with a task only after the log acknowledged it. Errors of one item
-    stay with it. The call fails with INVALID_ARGUMENT (no tasks, or more than 1000), and, when nothing could be
-    accepted for a fault of the servers, with UNAVAILABLE or RESOURCE_EXHAUSTED and RetryInfo. An item answered
+    stay with it; one over a limit is RESOURCE_EXHAUSTED with QuotaFailure and RetryInfo. The call fails with
+    INVALID_ARGUMENT (no tasks, or more than 1000), and, when nothing could be accepted for a fault of the servers or a
+    limit, with UNAVAILABLE or RESOURCE_EXHAUSTED and RetryInfo. An item answered
     UNAVAILABLE may still run: retry with the same idempotency key, which makes it the same task.
     """
     GetTask: grpc.UnaryUnaryMultiCallable[forebay.tasks.v1.task_service_pb2.GetTaskRequest, forebay.tasks.v1.task_service_pb2.GetTaskResponse]
@@ -69,6 +70,11 @@ class TaskServiceStub:
     changed, for an id that cannot be one, and for a value that breaks a rule of TaskSpec. The same call again is
     harmless.
     """
+    ExplainTask: grpc.UnaryUnaryMultiCallable[forebay.tasks.v1.task_service_pb2.ExplainTaskRequest, forebay.tasks.v1.task_service_pb2.ExplainTaskResponse]
+    """Tells where a task is and why it is still there: what it waits for, what is before it, when it is expected to start
+    and end; of one that has ended, how long each phase took. NOT_FOUND; INVALID_ARGUMENT for an id that is missing or
+    cannot be one; UNAVAILABLE when the record store does not answer.
+    """
     ListDeadLetters: grpc.UnaryUnaryMultiCallable[forebay.tasks.v1.task_service_pb2.ListDeadLettersRequest, forebay.tasks.v1.task_service_pb2.ListDeadLettersResponse]
     """Lists the caller's dead letters, newest first: tasks that FAILED with all attempts used up, and, for whoever
     operates the platform, messages that nobody could read. INVALID_ARGUMENT as for ListTasks.
@@ -92,14 +98,15 @@ class TaskServiceStub:
 @typing.type_check_only
 class TaskServiceAsyncStub(TaskServiceStub):
     """The front door for tasks. Errors are google.rpc.Status with ErrorInfo of domain "forebay". A call without a
-    deadline gets one of 30 s (streams: none).
+    deadline gets one of 30 s (streams: none). Where callers need a key, every call may fail with UNAUTHENTICATED.
     """
 
     def __init__(self, channel: grpc.aio.Channel) -> None: ...
     SubmitTasks: grpc.aio.UnaryUnaryMultiCallable[forebay.tasks.v1.task_service_pb2.SubmitTasksRequest, forebay.tasks.v1.task_service_pb2.SubmitTasksResponse]  # type: ignore[assignment]
     """Accepts tasks durably: an item is answered with a task only after the log acknowledged it. Errors of one item
-    stay with it. The call fails with INVALID_ARGUMENT (no tasks, or more than 1000), and, when nothing could be
-    accepted for a fault of the servers, with UNAVAILABLE or RESOURCE_EXHAUSTED and RetryInfo. An item answered
+    stay with it; one over a limit is RESOURCE_EXHAUSTED with QuotaFailure and RetryInfo. The call fails with
+    INVALID_ARGUMENT (no tasks, or more than 1000), and, when nothing could be accepted for a fault of the servers or a
+    limit, with UNAVAILABLE or RESOURCE_EXHAUSTED and RetryInfo. An item answered
     UNAVAILABLE may still run: retry with the same idempotency key, which makes it the same task.
     """
     GetTask: grpc.aio.UnaryUnaryMultiCallable[forebay.tasks.v1.task_service_pb2.GetTaskRequest, forebay.tasks.v1.task_service_pb2.GetTaskResponse]  # type: ignore[assignment]
@@ -136,6 +143,11 @@ class TaskServiceAsyncStub(TaskServiceStub):
     changed, for an id that cannot be one, and for a value that breaks a rule of TaskSpec. The same call again is
     harmless.
     """
+    ExplainTask: grpc.aio.UnaryUnaryMultiCallable[forebay.tasks.v1.task_service_pb2.ExplainTaskRequest, forebay.tasks.v1.task_service_pb2.ExplainTaskResponse]  # type: ignore[assignment]
+    """Tells where a task is and why it is still there: what it waits for, what is before it, when it is expected to start
+    and end; of one that has ended, how long each phase took. NOT_FOUND; INVALID_ARGUMENT for an id that is missing or
+    cannot be one; UNAVAILABLE when the record store does not answer.
+    """
     ListDeadLetters: grpc.aio.UnaryUnaryMultiCallable[forebay.tasks.v1.task_service_pb2.ListDeadLettersRequest, forebay.tasks.v1.task_service_pb2.ListDeadLettersResponse]  # type: ignore[assignment]
     """Lists the caller's dead letters, newest first: tasks that FAILED with all attempts used up, and, for whoever
     operates the platform, messages that nobody could read. INVALID_ARGUMENT as for ListTasks.
@@ -158,7 +170,7 @@ class TaskServiceAsyncStub(TaskServiceStub):
 
 class TaskServiceServicer(metaclass=abc.ABCMeta):
     """The front door for tasks. Errors are google.rpc.Status with ErrorInfo of domain "forebay". A call without a
-    deadline gets one of 30 s (streams: none).
+    deadline gets one of 30 s (streams: none). Where callers need a key, every call may fail with UNAUTHENTICATED.
     """
 
     @abc.abstractmethod
@@ -168,8 +180,9 @@ class TaskServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[forebay.tasks.v1.task_service_pb2.SubmitTasksResponse, collections.abc.Awaitable[forebay.tasks.v1.task_service_pb2.SubmitTasksResponse]]:
         """Accepts tasks durably: an item is answered with a task only after the log acknowledged it. Errors of one item
-        stay with it. The call fails with INVALID_ARGUMENT (no tasks, or more than 1000), and, when nothing could be
-        accepted for a fault of the servers, with UNAVAILABLE or RESOURCE_EXHAUSTED and RetryInfo. An item answered
+        stay with it; one over a limit is RESOURCE_EXHAUSTED with QuotaFailure and RetryInfo. The call fails with
+        INVALID_ARGUMENT (no tasks, or more than 1000), and, when nothing could be accepted for a fault of the servers or a
+        limit, with UNAVAILABLE or RESOURCE_EXHAUSTED and RetryInfo. An item answered
         UNAVAILABLE may still run: retry with the same idempotency key, which makes it the same task.
         """
 
@@ -247,6 +260,17 @@ class TaskServiceServicer(metaclass=abc.ABCMeta):
         changed and the log did not acknowledge it in time. The call fails with INVALID_ARGUMENT when nothing is to be
         changed, for an id that cannot be one, and for a value that breaks a rule of TaskSpec. The same call again is
         harmless.
+        """
+
+    @abc.abstractmethod
+    def ExplainTask(
+        self,
+        request: forebay.tasks.v1.task_service_pb2.ExplainTaskRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[forebay.tasks.v1.task_service_pb2.ExplainTaskResponse, collections.abc.Awaitable[forebay.tasks.v1.task_service_pb2.ExplainTaskResponse]]:
+        """Tells where a task is and why it is still there: what it waits for, what is before it, when it is expected to start
+        and end; of one that has ended, how long each phase took. NOT_FOUND; INVALID_ARGUMENT for an id that is missing or
+        cannot be one; UNAVAILABLE when the record store does not answer.
         """
 
     @abc.abstractmethod
