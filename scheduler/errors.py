@@ -12,8 +12,12 @@
     ├── TaskNotWaiting          the task runs or has ended: it cannot be changed
     ├── NotReplayable           the dead letter is a message that nobody could read
     ├── TaskMoved               the task changed while it was being changed; try again
+    ├── PolicyMoved             the policy is not the one that the change was meant for
     ├── OutputGone              the wanted part of a stream is no longer kept
     ├── Overloaded              a limit is reached; try again later
+    │   └── QuotaExceeded       a limit of the policy, on what may wait or come in
+    ├── Unauthenticated         nobody knows who calls
+    ├── OperatorOnly            the caller does not operate the platform
     ├── ServerUnavailable       something that is needed does not answer; try again
     │   ├── LogUnavailable      the message log
     │   ├── RecordsUnavailable  the record store
@@ -183,6 +187,22 @@ class TaskMoved(ForebayError):
         super().__init__(f"task {task_id} moved while it was being changed; try again")
 
 
+class PolicyMoved(ForebayError):
+    """The policy that stands is not the one that the change was meant for."""
+
+    reason = "POLICY_MOVED"
+
+    def __init__(self, wanted: int | None, standing: int) -> None:
+        """`wanted` is the version that the change was meant for; None when it was meant for whichever stands, and that
+        changed again and again.
+        """
+        self.standing = standing
+        meant = (
+            "the policy keeps changing" if wanted is None else f"the change was meant for version {wanted}"
+        )
+        super().__init__(f"{meant}; version {standing} of the policy stands now: look at it, and try again")
+
+
 class OutputGone(ForebayError):
     """The wanted part of a token stream is no longer kept."""
 
@@ -204,6 +224,47 @@ class Overloaded(ForebayError):
     def __init__(self, what: str, retry_after_s: float) -> None:
         self.retry_after_s = retry_after_s
         super().__init__(what)
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaViolation:
+    """Which limit a task is over."""
+
+    subject: str
+    """Whose limit it is, for example `tenant acme, level low`."""
+    description: str
+    """What the limit allows, in a sentence that tells nothing of what other tenants have."""
+
+
+class QuotaExceeded(Overloaded):
+    """A limit of the policy is reached; the same task can be accepted later."""
+
+    reason = "QUOTA_EXCEEDED"
+
+    def __init__(self, violations: Sequence[QuotaViolation], retry_after_s: float) -> None:
+        self.violations = tuple(violations)
+        super().__init__("; ".join(f"{v.subject}: {v.description}" for v in violations), retry_after_s)
+
+
+class Unauthenticated(ForebayError):
+    """Nobody knows who calls. The same words whatever is wrong: they must not help anybody who guesses."""
+
+    reason = "UNAUTHENTICATED"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this gateway wants an API key that it knows, as metadata `authorization: Bearer KEY` or `x-api-key: KEY`"
+        )
+
+
+class OperatorOnly(ForebayError):
+    """The caller does not operate the platform."""
+
+    reason = "OPERATOR_ONLY"
+
+    def __init__(self, what: str) -> None:
+        """`what` names the deed, for example `PauseQueue`."""
+        super().__init__(f"{what} is for those who operate the platform, and this caller does not")
 
 
 class ServerUnavailable(ForebayError):

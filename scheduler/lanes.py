@@ -1,5 +1,8 @@
 """Lanes: the partitions of a queue's topic, and which of them a tenant's tasks use.
 
+Behind the lanes of tenants every queue has one more, the express lane: for tasks that are deep in their lane and near
+their deadline.
+
 Shuffle sharding: every tenant owns two lanes and each batch of its tasks takes the shorter one, so a tenant that
 floods fills its own two and most others keep an empty one (the idea of Kubernetes API Priority and Fairness).
 """
@@ -33,8 +36,13 @@ def queue_topic(namespace: str, pool: str, level: Level) -> str:
 
 
 def queue_lanes(pool: str, level: Level, lanes: int) -> list[Lane]:
-    """Return all lanes of a queue."""
-    return [Lane(pool, level, index) for index in range(lanes)]
+    """Return all lanes of a queue: as many as tenants share, and the express lane."""
+    return [Lane(pool, level, index) for index in range(lanes + 1)]
+
+
+def express_lane(pool: str, level: Level, lanes: int) -> Lane:
+    """Return the lane of a queue for what is near its deadline."""
+    return Lane(pool, level, lanes)
 
 
 def tenant_lanes(tenant: str, lanes: int) -> tuple[int, ...]:

@@ -50,6 +50,7 @@ class Event(StrEnum):
     POSTPONE = "postpone"
     UPDATE = "update"
     UNSHELVE = "unshelve"
+    PROMOTE = "promote"
     LEASE = "lease"
     SUCCEED = "succeed"
     FAIL = "fail"
@@ -125,6 +126,13 @@ TABLE: Final[tuple[Move, ...]] = (
         "an update to a later start; the old message is stale",
     ),
     Move(_S.QUEUED, _E.UNSHELVE, _S.QUEUED, "scheduler", "publication + 1, put on the log again"),
+    Move(
+        _S.QUEUED,
+        _E.PROMOTE,
+        _S.QUEUED,
+        "scheduler",
+        "reason PROMOTED: publication + 1, put on the express lane of its level; it keeps its place in line",
+    ),
     Move(
         _S.QUEUED,
         _E.CANCEL,

@@ -40,6 +40,11 @@ def failure_class(reason: str) -> FailureClass:
     return CLASSES.get(reason, FailureClass.RETRYABLE)
 
 
+def may_be_the_runners(reason: str) -> bool:
+    """Return whether a failure may be the fault of the runner that met it, so that another one could do better."""
+    return failure_class(reason) is FailureClass.RETRYABLE and reason != "ENVELOPE_DAMAGED"
+
+
 class Backoff(NamedTuple):
     """How long a task rests between attempts."""
 

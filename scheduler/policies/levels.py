@@ -1,15 +1,15 @@
-"""Weighted sharing between levels.
+"""Weighted sharing between levels, and what every way of sharing between them offers.
 
 Weighted fair queueing by virtual time (Demers, Keshav and Shenker, "Analysis and Simulation of a Fair Queueing
 Algorithm", SIGCOMM 1989; the virtual clock is the start tag of the last choice, as in Goyal, Vin and Cheng,
 "Start-time Fair Queueing", SIGCOMM 1996). Every level has a counter that grows by cost / weight with each start; the
-level whose counter would be lowest after its next start is next. So every level that keeps waiting gets its weight's
-share, none starves, and a level that was idle starts almost at once: it is lifted to the present, not to the past,
-and neither collects credit by being idle nor pays for what others did.
+level whose counter would be lowest after a start of usual cost is next. So every level that keeps waiting gets its
+weight's share of the cost, none starves, and a level that was idle starts almost at once: it is lifted to the present,
+not to the past, and neither collects credit by being idle nor pays for what others did.
 """
 
 from collections.abc import Collection, Mapping
-from typing import Final
+from typing import Final, Protocol
 
 from scheduler.states import Level
 
@@ -19,44 +19,87 @@ DEFAULT_WEIGHTS: Final[Mapping[Level, int]] = {
     Level.NORMAL: 4,
     Level.LOW: 1,
 }
+OWED: Final = 8.0
+"""Starts of usual cost that corrections may put a level, or a tenant, before the present: more at once would let it
+shut out those who came while it was charged too much.
+"""
+_MEMORY: Final = 1 / 64
+"""How much one start changes what counts as a usual cost."""
+
+
+class Levels(Protocol):
+    """Chooses the level of the next start. Costs are in any one unit; 1 a start unless more is known."""
+
+    def arrive(self, level: Level, waiting: Collection[Level] = ()) -> None:
+        """Note that a level that had nothing waiting has something now, beside those that are `waiting`."""
+        ...
+
+    def pick(self, waiting: Collection[Level]) -> Level | None:
+        """Return which of the waiting levels is next, or None when none waits."""
+        ...
+
+    def charge(self, level: Level, cost: float = 1.0, starts: int = 1) -> None:
+        """Count `starts` starts in a row that are expected to cost `cost` together."""
+        ...
+
+    def correct(self, level: Level, cost: float) -> None:
+        """Add what a start did cost beyond what it was charged; below 0 when it was charged too much."""
+        ...
 
 
 class WeightedLevels:
-    """Chooses the level of the next start. Costs are in any one unit; 1 a task unless more is known."""
+    """Levels that share by weight."""
 
     def __init__(self, weights: Mapping[Level, int] = DEFAULT_WEIGHTS) -> None:
-        for level in Level:
-            if weights.get(level, 0) <= 0:
-                raise ValueError(f"level {level.label} needs a weight above 0")
-        self._step = {level: 1.0 / weights[level] for level in Level}
-        self._counter = dict.fromkeys(Level, 0.0)
+        # Lists by the number of the level: hashing one takes longer than all the rest.
+        self._step = _steps(weights)
+        self._counter = [0.0] * len(self._step)
         self._now = 0.0
+        self._usual = 1.0
 
-    def arrive(self, level: Level) -> None:
-        """Note that a level that had nothing waiting has something now."""
-        if self._counter[level] < self._now:
-            self._counter[level] = self._now
+    def follow(self, weights: Mapping[Level, int]) -> None:
+        """Share by other weights from now on: what a level is ahead or owed, in cost, stays as it is."""
+        step = _steps(weights)
+        for level in Level:
+            ahead = self._counter[level] - self._now
+            self._counter[level] = self._now + ahead * step[level] / self._step[level]
+        self._step = step
+
+    def arrive(self, level: Level, waiting: Collection[Level] = ()) -> None:
+        """Note that a level that had nothing waiting has something now, beside those that are `waiting`."""
+        counter = self._counter
+        # Corrections may have put everybody who waits before the last choice: the present is with them then.
+        others = [counter[other] for other in waiting if other is not level]
+        if others:
+            self._now = min(self._now, max(others))
+        if counter[level] < self._now:
+            counter[level] = self._now
 
     def pick(self, waiting: Collection[Level]) -> Level | None:
         """Return which of the waiting levels is next, or None when none waits. Ties go to the higher level."""
         best: Level | None = None
         best_tag = 0.0
+        counter, step, usual = self._counter, self._step, self._usual
         for level in waiting:
-            tag = self._counter[level] + self._step[level]
+            tag = counter[level] + usual * step[level]
             if best is None or tag < best_tag or (tag == best_tag and level < best):
                 best, best_tag = level, tag
         return best
 
-    def charge(self, level: Level, cost: float = 1.0) -> None:
-        """Count a start, or correct an estimate afterwards with what it differed by."""
+    def charge(self, level: Level, cost: float = 1.0, starts: int = 1) -> None:
+        """Count `starts` starts in a row that are expected to cost `cost` together."""
         counter = self._counter[level]
-        if cost > 0:
-            self._now = max(self._now, counter)
+        each = cost / starts
+        self._now = max(self._now, counter + (cost - each) * self._step[level])
         self._counter[level] = counter + cost * self._step[level]
+        memory = starts * _MEMORY
+        self._usual += (each - self._usual) * (memory if memory < 1.0 else 1.0)
 
-    def share(self, level: Level) -> float:
-        """Return the part of all starts that a level gets when every level waits, 0 to 1."""
-        return (1 / self._step[level]) / sum(1 / step for step in self._step.values())
+    def correct(self, level: Level, cost: float) -> None:
+        """Add what a start did cost beyond what it was charged; below 0 when it was charged too much."""
+        counter, step = self._counter[level], self._step[level]
+        least = min(counter, self._now - OWED * self._usual * step)
+        self._counter[level] = max(counter + cost * step, least)
 
 
 def parse_weights(pairs: Collection[str]) -> dict[Level, int]:
@@ -74,3 +117,13 @@ def parse_weights(pairs: Collection[str]) -> dict[Level, int]:
                 f"{pair!r} is not level=weight with a level of critical, high, normal, low"
             ) from None
     return weights
+
+
+def _steps(weights: Mapping[Level, int]) -> list[float]:
+    """Return what one unit of cost adds to the counter of each level, by the level's number."""
+    steps = [0.0] * (max(Level) + 1)
+    for level in Level:
+        if weights.get(level, 0) <= 0:
+            raise ValueError(f"level {level.label} needs a weight above 0")
+        steps[level] = 1.0 / weights[level]
+    return steps

@@ -16,6 +16,7 @@ from scheduler.errors import InvalidInput
 from scheduler.ids import new_ids
 from scheduler.lanes import Lane
 from scheduler.policies.levels import WeightedLevels
+from scheduler.policies.policy import Policy
 from scheduler.states import Level
 from scheduler.window import WaitingTask, Window
 from services.gateway.fingerprint import Fingerprints
@@ -100,7 +101,7 @@ def in_order(tasks: Sequence[Task]) -> bool:
 def test_the_window_gives_each_task_once_in_order_and_within_credit(
     moves: list[tuple[object, ...]], weights: dict[Level, int], by_bundle: bool
 ) -> None:
-    window: Window[int, None] = Window(8, WeightedLevels(weights))
+    window: Window[int, None] = Window(8, Policy(weights=weights))
     added: list[Task] = []
     taken: list[Task] = []
 

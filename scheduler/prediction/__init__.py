@@ -1,0 +1,5 @@
+"""What tasks cost, learned from what others did cost: a model of cost with bounded memory. Pure, and deterministic."""
+
+from scheduler.prediction.learned import LearnedCost, Usual
+
+__all__ = ["LearnedCost", "Usual"]
