@@ -41,6 +41,8 @@ class NewTask(NamedTuple):
     publication: int = 1
     """The number of its first publication, which it gets when it is QUEUED for the first time. Over 1 only in a
     recovery."""
+    model: str = ""
+    """The model that executes it: part of the line that counts it. No ',' and no ';'."""
 
 
 class Admitted(IntEnum):
@@ -83,6 +85,18 @@ class Republication(NamedTuple):
     envelope: bytes
     isolation: str = ""
     """The group of suspects that it belongs to; empty for none."""
+    express: bool = False
+    """Whether it was promoted: it goes to the express lane of its queue."""
+
+
+class Wanted(NamedTuple):
+    """A task that shall be leased."""
+
+    id: str
+    publication: int
+    """The number of its message."""
+    need_ms: int = 0
+    """With a deadline that is no further away than this it cannot end in time, and becomes EXPIRED instead."""
 
 
 class Lease(IntEnum):
@@ -94,7 +108,7 @@ class Lease(IntEnum):
     HELD = 3
     """RUNNING under a lease that stands: keep the message until that attempt ends."""
     EXPIRED = 4
-    """Its deadline has passed: it was made EXPIRED by this call."""
+    """Its deadline has passed, or comes before it could end: it is EXPIRED, by this call or an earlier one."""
 
 
 class LeaseReply(NamedTuple):
@@ -176,6 +190,7 @@ class Record(NamedTuple):
     envelope: bytes
     create_time_ms: int
     queue_time_ms: int
+    """When it last entered its queue; a promotion leaves it where it is."""
     start_time_ms: int
     end_time_ms: int
     runner: str
@@ -258,8 +273,10 @@ class AdmissionStore(Protocol):
 class LeaseStore(Protocol):
     """Used by the scheduler to lease, and by runners to keep what they hold."""
 
-    async def lease(self, wanted: Sequence[tuple[str, int]], runner: str, lease_ms: int) -> list[LeaseReply]:
-        """Lease tasks, each named by id and the publication number of its message, to a runner."""
+    async def lease(self, wanted: Sequence[Wanted], runner: str, lease_ms: int) -> list[LeaseReply]:
+        """Lease tasks to a runner. One that is made EXPIRED has the reason WHILE_QUEUED, or CANNOT_FINISH when its
+        deadline itself is still to come.
+        """
         ...
 
     async def renew(self, holds: Sequence[Hold], lease_ms: int) -> list[bool]:
@@ -312,7 +329,7 @@ class QueryStore(Protocol):
         ...
 
     async def queue_counts(self) -> list[QueueCount]:
-        """Count waiting and running tasks of every queue that has had any."""
+        """Count waiting and running tasks of every queue that has any."""
         ...
 
     async def update(

@@ -4,7 +4,7 @@ Everything is found by its time in sorted sets, never by reading records, so the
 healthy tasks. Every method is an idempotent step per partition; guarantees as in ports/records.py.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from scheduler.ports.records import PublishTicket, Republication
@@ -79,6 +79,16 @@ class SweepStore(Protocol):
         """Return tickets at least that old, at most `limit` in each partition, with those of their tasks that
         are still QUEUED under that number; number 0 stands for those that wait and must be parked. There are fewer
         when the envelopes come to LARGEST_READ_BYTES.
+        """
+        ...
+
+    async def promote(
+        self, partitions: Sequence[int], slack_ms: int, needs: Mapping[str, int], limit: int
+    ) -> tuple[list[Republication], list[PublishTicket]]:
+        """Put QUEUED tasks under a new publication, for the express lane, that have a deadline to come and less than
+        `slack_ms` until the last moment at which they can begin; `needs` is what they take by model, in milliseconds,
+        0 for others. Their place in line stays. At most `limit` of a model in each partition, the most urgent first,
+        and each at most once until it is QUEUED anew for another reason. The cost grows with those that are due.
         """
         ...
 

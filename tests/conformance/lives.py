@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
 from scheduler.ports.follow_ups import ChildVerdict, Release
-from scheduler.ports.records import Ending, Hold, NewTask, Update
+from scheduler.ports.records import Ending, Hold, NewTask, Update, Wanted
 from scheduler.ports.sweeps import Death
 from scheduler.states import Event, Level, TaskState
 from tests.conformance.stores import FAR_MS, OTHER_PARTITION, PARTITION, Store, new_task
@@ -63,13 +63,17 @@ async def cancel(store: Store, task: NewTask) -> object:
 
 async def lease(store: Store, task: NewTask) -> object:
     record = await store.read(task.id)
-    return await store.leases.lease([(task.id, record.publication)], "runner-1", 60_000)
+    return await store.leases.lease([Wanted(task.id, record.publication)], "runner-1", 60_000)
 
 
 async def unshelve(store: Store, task: NewTask) -> object:
     record = await store.read(task.id)
     await store.shelves.shelve("model/a", [(task.id, record.publication)])
     return await store.shelves.unshelve("model/a", 10)
+
+
+async def promote(store: Store, _: NewTask) -> object:
+    return await store.sweeps.promote([PARTITION], FAR_MS, {}, 10)
 
 
 async def give_back(store: Store, task: NewTask) -> object:
@@ -151,6 +155,7 @@ WAYS: dict[tuple[TaskState, Event], Way] = {
     (S.QUEUED, E.UPDATE): Way(update(), {}, "UPDATED"),
     (S.QUEUED, E.POSTPONE): Way(update(FAR_MS), {}, "UPDATED"),
     (S.QUEUED, E.UNSHELVE): Way(unshelve, {}, "UNSHELVED"),
+    (S.QUEUED, E.PROMOTE): Way(promote, {"deadline_ms": FAR_MS}, "PROMOTED"),
     (S.QUEUED, E.CANCEL): Way(cancel, {}, ""),
     (S.QUEUED, E.EXPIRE): _expiry(S.QUEUED),
     (S.RUNNING, E.SUCCEED): Way(finish(S.SUCCEEDED), {}, "WORD"),

@@ -8,8 +8,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant
 
 from scheduler.adapters.redis import connect
 from scheduler.adapters.retention import Retention
-from scheduler.ports.records import Hold, NewTask, Record
+from scheduler.ports.records import Hold, NewTask, Record, Wanted
 from scheduler.states import TaskState
+from tests.conformance.line_truth import check_lines
 from tests.conformance.pairs import Pair
 from tests.conformance.stores import memory_store, redis_store
 
@@ -81,10 +82,11 @@ class PairMachine(RuleBasedStateMachine):
         task_id = fixed_id(partition, self._made)
         return NewTask(id=task_id, pool="default", envelope=b"envelope of " + task_id.encode(), **fields)
 
-    def lease_tasks(self, wanted: list[tuple[str, int]], lease_ms: int) -> None:
+    def lease_tasks(self, wanted: list[tuple[str, int]], lease_ms: int, need_ms: int = 0) -> None:
+        tasks = [Wanted(*each, need_ms) for each in wanted]
         self.run(
             self.pair.same(
-                lambda store: store.leases.lease(wanted, "runner-1", lease_ms),
+                lambda store: store.leases.lease(tasks, "runner-1", lease_ms),
                 lambda replies: [reply[:2] for reply in replies],
             )
         )
@@ -93,6 +95,7 @@ class PairMachine(RuleBasedStateMachine):
     @invariant()
     def records_agree(self) -> None:
         records = self.run(self.pair.agree_on_records(list(self.known)))
+        self.run(check_lines(self._client, list(self.known)))
         self.states = {record.id: record.state for record in records}
         for record in records:
             task = self.known[record.id]

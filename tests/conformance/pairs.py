@@ -95,6 +95,7 @@ class Pair:
             lambda store: store.queries.queue_counts(),
             lambda counts: [count for count in counts if any(count[2:])],
         )
+        await self.same(lambda store: store.lines.lines())
         return [record for record in found if record is not None]
 
     async def agree_on_the_rest(self, ids: Sequence[str], partitions: Iterable[int]) -> None:

@@ -14,10 +14,13 @@ from scheduler.adapters.redis import (
     RedisDeadLetters,
     RedisEvents,
     RedisFollowUps,
+    RedisKeys,
     RedisLeases,
+    RedisLines,
     RedisMembership,
     RedisOutcomes,
     RedisPauses,
+    RedisPolicies,
     RedisQueries,
     RedisSchedules,
     RedisShelves,
@@ -29,8 +32,11 @@ from scheduler.ids import PARTITIONS, new_ids
 from scheduler.ports.dead_letters import DeadLetterStore
 from scheduler.ports.events import EventFeed
 from scheduler.ports.follow_ups import FollowUpStore
+from scheduler.ports.keys import KeyStore
+from scheduler.ports.lines import LineStore
 from scheduler.ports.membership import Membership
 from scheduler.ports.pauses import PauseStore, ShelfStore
+from scheduler.ports.policies import PolicyStore
 from scheduler.ports.records import (
     AdmissionStore,
     Hold,
@@ -41,6 +47,7 @@ from scheduler.ports.records import (
     PublishTicket,
     QueryStore,
     Record,
+    Wanted,
 )
 from scheduler.ports.schedules import ScheduleStore
 from scheduler.ports.sweeps import Due, SweepStore
@@ -70,6 +77,9 @@ class Store:
     pauses: PauseStore
     shelves: ShelfStore
     walk: WalkStore
+    lines: LineStore
+    policies: PolicyStore
+    keys: KeyStore
     events: EventFeed
     membership: Membership
     pass_ms: Callable[[int], Coroutine[Any, Any, None]]
@@ -88,7 +98,7 @@ class Store:
 
     async def lease(self, task_id: str, publication: int = 1, lease_ms: int = LEASE_MS) -> Hold:
         """Lease a task that must be free."""
-        [reply] = await self.leases.lease([(task_id, publication)], "runner-1", lease_ms)
+        [reply] = await self.leases.lease([Wanted(task_id, publication)], "runner-1", lease_ms)
         assert reply.verdict is Lease.GRANTED
         return Hold(task_id, reply.attempt)
 
@@ -149,6 +159,9 @@ def memory_store(retention: Retention = RETENTION) -> Store:
         store.pauses,
         store.shelves,
         store.walk,
+        store.lines,
+        store.policies,
+        store.keys,
         store.events,
         store.membership,
         pass_ms,
@@ -180,6 +193,9 @@ def redis_store(client: Redis, retention: Retention = RETENTION) -> Store:
         RedisPauses(client),
         RedisShelves(client),
         RedisWalk(client),
+        RedisLines(client),
+        RedisPolicies(client),
+        RedisKeys(client),
         RedisEvents(client),
         RedisMembership(client),
         pass_ms,
@@ -193,7 +209,9 @@ def new_tasks(
     partition: int = PARTITION,
     now_ms: int = 1_700_000_000_000,
     tenant: str = "acme",
+    pool: str = "default",
     level: Level = Level.NORMAL,
+    model: str = "add",
     max_attempts: int = 3,
     deadline_ms: int = 0,
     key: str = "",
@@ -208,7 +226,7 @@ def new_tasks(
         NewTask(
             id=task_id,
             tenant=tenant,
-            pool="default",
+            pool=pool,
             level=level,
             envelope=b"envelope of " + task_id.encode(),
             max_attempts=max_attempts,
@@ -219,6 +237,7 @@ def new_tasks(
             not_before_ms=not_before_ms,
             parents=tuple(parents),
             publication=publication,
+            model=model,
         )
         for task_id in new_ids(partition, count, now_ms)
     ]

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from typing import TypeVar
 
 from scheduler.ports.events import TaskChange
-from scheduler.ports.records import Ending, OutputChunk
+from scheduler.ports.records import Ending, OutputChunk, Wanted
 from scheduler.states import TaskState
 from tests.conformance.stores import PARTITION, Store, new_task, new_tasks
 
@@ -51,7 +51,7 @@ async def test_every_change_of_state_is_told_in_order(store: Store) -> None:
     await store.add(lost)
     await store.queries.cancel([lost.id], "acme", b"", b"")
     await store.add(overdue)
-    await store.leases.lease([(overdue.id, 1)], "runner-1", 1)
+    await store.leases.lease([Wanted(overdue.id, 1)], "runner-1", 1)
     seen = await take(feed, 16)
     told = {
         one.id: [(change.state.name, change.attempt, change.output) for change in seen if change.id == one.id]
@@ -79,7 +79,7 @@ async def test_a_write_that_changes_nothing_tells_nothing(store: Store) -> None:
     feed = store.events.changes()
     await anext(feed)
     await store.add(task)
-    await store.leases.lease([(task.id, 1)], "runner-2", 1_000)
+    await store.leases.lease([Wanted(task.id, 1)], "runner-2", 1_000)
     await store.outcomes.finish([Ending(task.id, 5, TaskState.SUCCEEDED)])
     await store.queries.cancel([task.id], "other", b"", b"")
     await store.outcomes.finish([Ending(task.id, 1, TaskState.SUCCEEDED)])

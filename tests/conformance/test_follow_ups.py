@@ -5,7 +5,7 @@ from hashlib import sha1
 import pytest
 
 from scheduler.ports.follow_ups import ChildVerdict, Release, Released
-from scheduler.ports.records import Ending, Lease, NewTask, Update
+from scheduler.ports.records import Ending, Lease, NewTask, Update, Wanted
 from scheduler.ports.sweeps import Death
 from scheduler.states import Level, TaskState
 from tests.conformance.lives import reach
@@ -239,7 +239,7 @@ async def test_every_way_to_end_a_parent_names_it(store: Store) -> None:
     await store.sweeps.expire_deadlines([PARTITION], 10)
     await store.pass_ms(5)
     await store.sweeps.expire_leases([8], 10, b"")
-    await store.leases.lease([(parents["met"].id, 1)], "runner-1", 60_000)
+    await store.leases.lease([Wanted(parents["met"].id, 1)], "runner-1", 60_000)
     await store.sweeps.runner_died([Death(parents["death"].id, 1, charged=True)], "RUNNER_CRASHED", b"")
     await store.follow_ups.release([Release(parents["release"].id, grandparent.id, FAIL)])
     woken: list[int] = []
@@ -281,7 +281,7 @@ async def test_a_task_of_a_thousand_parents_waits_for_the_last(store: Store) -> 
 async def test_a_blocked_task_cannot_be_leased_and_keeps_its_parents_through_an_update(store: Store) -> None:
     [parent], child = await _family(store, 1)
     for publication in (0, 1):
-        [reply] = await store.leases.lease([(child.id, publication)], "runner-1", 60_000)
+        [reply] = await store.leases.lease([Wanted(child.id, publication)], "runner-1", 60_000)
         assert reply.verdict is Lease.STALE
     changed = Update(child.id, 0, Level.HIGH, 0, FAR_MS, b"changed")
     await store.queries.update([changed], "acme")

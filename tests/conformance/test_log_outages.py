@@ -166,15 +166,18 @@ class TestKilledConsumer:
 
 
 @pytest.mark.pulsar
-async def test_topics_are_made_once_and_a_wrong_number_of_lanes_is_refused(
+async def test_topics_are_made_once_and_grow_and_do_not_shrink(
     apache_pulsar: ApachePulsar,
 ) -> None:
     pool = new_pool()
     queues = [(pool, level) for level in Level]
     await ensure_topics(apache_pulsar.admin_url, NAMESPACE, queues, LANES)
     await ensure_topics(apache_pulsar.admin_url, NAMESPACE, queues, LANES)
-    with pytest.raises(StartupRefused, match="8 partitions"):
-        await ensure_topics(apache_pulsar.admin_url, NAMESPACE, queues, LANES + 1)
+    async with asyncio.TaskGroup() as group:
+        for _ in range(3):
+            group.create_task(ensure_topics(apache_pulsar.admin_url, NAMESPACE, queues, LANES + 1))
+    with pytest.raises(StartupRefused, match="10 partitions"):
+        await ensure_topics(apache_pulsar.admin_url, NAMESPACE, queues, LANES)
 
 
 async def test_an_admin_api_that_does_not_answer_is_an_error(tmp_path: Path) -> None:

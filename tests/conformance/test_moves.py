@@ -5,7 +5,7 @@ from itertools import product
 import pytest
 
 from scheduler.ports.follow_ups import ChildVerdict
-from scheduler.ports.records import Ending, Hold, Lease, OutputChunk, Record, Written
+from scheduler.ports.records import Ending, Hold, Lease, OutputChunk, Record, Wanted, Written
 from scheduler.ports.sweeps import Death
 from scheduler.states import TABLE, WAITING, Event, Move, TaskState
 from tests.conformance.lives import (
@@ -16,6 +16,7 @@ from tests.conformance.lives import (
     finish,
     give_back,
     lease,
+    promote,
     reach,
     release,
     runner_died,
@@ -110,7 +111,7 @@ async def test_what_held_the_task_before_a_move_is_fenced_after_it(store: Store,
     assert late is not Written.WRITTEN
     if move.before is TaskState.RUNNING and move.event not in _RUNNERS_OWN:
         assert late is Written.FENCED
-    [reply] = await store.leases.lease([(task.id, publication)], "runner-2", 60_000)
+    [reply] = await store.leases.lease([Wanted(task.id, publication)], "runner-2", 60_000)
     assert reply.verdict is _verdict(after, publication)
     assert await store.read(task.id) == after
 
@@ -126,6 +127,7 @@ async def test_nothing_moves_a_task_that_has_ended(store: Store) -> None:
         cancel,
         lease,
         unshelve,
+        promote,
         give_back,
         runner_died,
         finish(TaskState.SUCCEEDED),

@@ -1,7 +1,7 @@
 """What every PauseStore and ShelfStore must do."""
 
 from scheduler.ports.pauses import Pause
-from scheduler.ports.records import Ending, Lease, Update
+from scheduler.ports.records import Ending, Lease, Update, Wanted
 from scheduler.states import Level, TaskState
 from tests.conformance.lives import reach
 from tests.conformance.stores import PARTITION, Store, new_task, new_tasks
@@ -49,7 +49,7 @@ async def test_shelved_tasks_rest_queued_and_come_back_under_a_new_number(store:
     assert await store.shelves.shelves() == {"model/a": 1}
     assert (await store.steps(tasks[0].id))[-1] == ("QUEUED", "UNSHELVED")
     assert await store.counts() == (3, 0)
-    [reply] = await store.leases.lease([(tasks[0].id, 1)], "runner-1", 60_000)
+    [reply] = await store.leases.lease([Wanted(tasks[0].id, 1)], "runner-1", 60_000)
     assert reply.verdict is Lease.STALE
     await store.lease(tasks[0].id, publication=2)
     items, _ = await store.shelves.unshelve("model/a", 2)

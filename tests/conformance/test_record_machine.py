@@ -32,11 +32,13 @@ UNSTARTED = [state for state in OPEN if state is not TaskState.RUNNING]
 
 tenants = st.sampled_from(["acme"] * 6 + ["other"])
 attempts = st.sampled_from([1, 2, 3, 9])
+models = st.sampled_from(["add", "llm-1.5b.q8"])
 levels = st.sampled_from([Level.NORMAL, Level.HIGH])
 times = st.sampled_from([0, 0, 0, 1, FAR_MS])
 lease_times = st.sampled_from([0, HOUR_MS, HOUR_MS])
 off_by = st.sampled_from([0] * 12 + [1, -1])
 wild = st.sampled_from([False] * 5 + [True])
+needs = st.sampled_from([0] * 5 + [FAR_MS])
 picks = st.lists(st.integers(0, TASKS - 1), min_size=1, max_size=4)
 outcomes = st.sampled_from(
     [
@@ -79,6 +81,7 @@ class RecordMachine(PairMachine):
         partition=st.sampled_from(PARTITIONS),
         tenant=tenants,
         level=levels,
+        model=models,
         max_attempts=attempts,
         deadline_ms=times,
         not_before_ms=times,
@@ -93,6 +96,7 @@ class RecordMachine(PairMachine):
         places=picks,
         partition=st.sampled_from(PARTITIONS),
         tenant=tenants,
+        model=models,
         deadline_ms=times,
         not_before_ms=times,
         linked=st.booleans(),
@@ -134,9 +138,9 @@ class RecordMachine(PairMachine):
         # One store may keep the repetition under a ticket of its own.
         self.run(self.pair.mark())
 
-    @rule(places=picks, anything=wild, off=off_by, lease_ms=lease_times)
-    def lease(self, places: list[int], anything: bool, off: int, lease_ms: int) -> None:
-        self.lease_tasks(self.queued(places, anything, off), lease_ms)
+    @rule(places=picks, anything=wild, off=off_by, lease_ms=lease_times, need_ms=needs)
+    def lease(self, places: list[int], anything: bool, off: int, lease_ms: int, need_ms: int) -> None:
+        self.lease_tasks(self.queued(places, anything, off), lease_ms, need_ms)
 
     @rule(places=picks, anything=wild, off=off_by, lease_ms=lease_times)
     def renew(self, places: list[int], anything: bool, off: int, lease_ms: int) -> None:
@@ -227,6 +231,16 @@ class RecordMachine(PairMachine):
     @rule(limit=st.sampled_from([1, LIMIT]))
     def sweep_deadlines(self, limit: int) -> None:
         self.run(self.pair.same(lambda store: store.sweeps.expire_deadlines(PARTITIONS, limit)))
+
+    @rule(need_ms=needs)
+    def promote(self, need_ms: int) -> None:
+        if len(self.known) < TASKS:
+            known = {"tenant": "acme", "level": Level.NORMAL, "model": "llm-1.5b.q8", "max_attempts": 2}
+            self.create_tasks(self.new(PARTITIONS[0], deadline_ms=FAR_MS, **known))
+        by_model = {"add": need_ms, "llm-1.5b.q8": FAR_MS}
+        self.run(
+            self.pair.handed_out(lambda store: store.sweeps.promote(PARTITIONS, HOUR_MS, by_model, LIMIT))
+        )
 
     @rule(places=picks, anything=wild, off=off_by, shelf=st.sampled_from(["x", "y"]))
     def shelve(self, places: list[int], anything: bool, off: int, shelf: str) -> None:

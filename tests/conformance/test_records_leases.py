@@ -1,14 +1,14 @@
 """What every LeaseStore and SweepStore must do."""
 
-from scheduler.ports.records import Ending, Hold, Lease, OutputChunk
+from scheduler.ports.records import Ending, Hold, Lease, OutputChunk, Wanted
 from scheduler.states import TaskState
-from tests.conformance.stores import LEASE_MS, PARTITION, Store, new_task, new_tasks
+from tests.conformance.stores import FAR_MS, LEASE_MS, PARTITION, Store, new_task, new_tasks
 
 
 async def test_a_lease_makes_a_task_running_with_the_next_attempt(store: Store) -> None:
     task = new_task()
     await store.add(task)
-    [reply] = await store.leases.lease([(task.id, 1)], "runner-1", LEASE_MS)
+    [reply] = await store.leases.lease([Wanted(task.id, 1)], "runner-1", LEASE_MS)
     record = await store.read(task.id)
     assert (reply.verdict, reply.attempt) == (Lease.GRANTED, 1)
     assert (record.state, record.attempt, record.runner) == (TaskState.RUNNING, 1, "runner-1")
@@ -20,7 +20,7 @@ async def test_a_batch_over_partitions_is_answered_in_order(store: Store) -> Non
     tasks = [new_task(partition=number % 3) for number in range(6)]
     await store.add(*tasks)
     await store.lease(tasks[4].id)
-    wanted = [(task.id, 2 if task is tasks[1] else 1) for task in tasks]
+    wanted = [Wanted(task.id, 2 if task is tasks[1] else 1) for task in tasks]
     replies = await store.leases.lease(wanted, "runner-1", LEASE_MS)
     assert [reply.verdict for reply in replies] == [
         Lease.GRANTED,
@@ -35,7 +35,7 @@ async def test_a_batch_over_partitions_is_answered_in_order(store: Store) -> Non
 async def test_a_running_task_is_held_with_its_present_attempt(store: Store) -> None:
     task = new_task()
     await store.start(task)
-    [reply] = await store.leases.lease([(task.id, 1)], "runner-2", LEASE_MS)
+    [reply] = await store.leases.lease([Wanted(task.id, 1)], "runner-2", LEASE_MS)
     assert (reply.verdict, reply.attempt) == (Lease.HELD, 1)
     assert (await store.read(task.id)).runner == "runner-1"
 
@@ -44,7 +44,7 @@ async def test_missing_and_terminal_tasks_are_stale(store: Store) -> None:
     task = new_task()
     hold = await store.start(task)
     await store.outcomes.finish([Ending(*_pair(hold), TaskState.SUCCEEDED)])
-    replies = await store.leases.lease([(task.id, 1), (new_task().id, 1)], "runner-1", LEASE_MS)
+    replies = await store.leases.lease([Wanted(task.id, 1), Wanted(new_task().id, 1)], "runner-1", LEASE_MS)
     assert [reply.verdict for reply in replies] == [Lease.STALE, Lease.STALE]
 
 
@@ -52,7 +52,7 @@ async def test_a_running_task_is_stale_for_an_older_publication(store: Store) ->
     task = new_task()
     await store.leases.give_back([await store.start(task)])
     await store.lease(task.id, publication=2)
-    [reply] = await store.leases.lease([(task.id, 1)], "runner-1", LEASE_MS)
+    [reply] = await store.leases.lease([Wanted(task.id, 1)], "runner-1", LEASE_MS)
     assert reply.verdict is Lease.STALE
 
 
@@ -60,7 +60,7 @@ async def test_a_task_past_its_deadline_expires_instead_of_starting(store: Store
     task = new_task(deadline_ms=1_000)
     await store.add(task)
     for _ in range(2):
-        [reply] = await store.leases.lease([(task.id, 1)], "runner-1", LEASE_MS)
+        [reply] = await store.leases.lease([Wanted(task.id, 1)], "runner-1", LEASE_MS)
         assert reply.verdict is Lease.EXPIRED
     record = await store.read(task.id)
     assert (record.state, record.attempt) == (TaskState.EXPIRED, 0)
@@ -69,7 +69,27 @@ async def test_a_task_past_its_deadline_expires_instead_of_starting(store: Store
 
 
 async def test_a_task_before_its_deadline_starts(store: Store) -> None:
-    await store.start(new_task(deadline_ms=9_000_000_000_000))
+    await store.start(new_task(deadline_ms=FAR_MS))
+
+
+async def test_a_task_that_cannot_end_before_its_deadline_expires_instead_of_starting(store: Store) -> None:
+    deadline_ms = await store.now_ms() + 50_000
+    doomed, tight, free = *new_tasks(2, deadline_ms=deadline_ms), new_task()
+    await store.add(doomed, tight, free)
+    wanted = [Wanted(doomed.id, 1, 60_000), Wanted(tight.id, 1, 30_000), Wanted(free.id, 1, 60_000)]
+    for verdicts in ([Lease.EXPIRED, Lease.GRANTED, Lease.GRANTED], [Lease.EXPIRED, Lease.HELD, Lease.HELD]):
+        replies = await store.leases.lease(wanted, "runner-1", LEASE_MS)
+        assert [reply.verdict for reply in replies] == verdicts
+    assert await store.steps(doomed.id) == [("QUEUED", ""), ("EXPIRED", "CANNOT_FINISH")]
+    assert await store.ended() == [("EXPIRED", doomed.id)]
+    assert await store.counts() == (0, 2)
+
+
+async def test_a_deadline_that_passed_is_the_reason_whatever_the_task_needs(store: Store) -> None:
+    task = new_task(deadline_ms=1)
+    await store.add(task)
+    await store.leases.lease([Wanted(task.id, 1, 60_000)], "runner-1", LEASE_MS)
+    assert await store.steps(task.id) == [("QUEUED", ""), ("EXPIRED", "WHILE_QUEUED")]
 
 
 async def test_only_the_present_attempt_is_renewed(store: Store) -> None:
@@ -131,7 +151,7 @@ async def test_the_last_attempt_that_runs_out_fails_the_task(store: Store) -> No
 async def test_no_more_leases_end_at_once_than_asked_for(store: Store) -> None:
     tasks = new_tasks(5)
     await store.add(*tasks)
-    await store.leases.lease([(task.id, 1) for task in tasks], "runner-1", 1)
+    await store.leases.lease([Wanted(task.id, 1) for task in tasks], "runner-1", 1)
     await store.pass_ms(5)
     sizes = [len((await store.sweeps.expire_leases([PARTITION], 3, b""))[0]) for _ in range(3)]
     assert sizes == [3, 2, 0]

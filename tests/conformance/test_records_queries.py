@@ -1,7 +1,7 @@
 """What every QueryStore must do."""
 
 from scheduler.ids import new_ids
-from scheduler.ports.records import Cancelled, Ending, OutputChunk
+from scheduler.ports.records import Cancelled, Ending, OutputChunk, Wanted
 from scheduler.states import TaskState
 from tests.conformance.stores import PARTITION, Store, new_task, new_tasks
 
@@ -115,7 +115,7 @@ async def test_counts_stay_exact_over_a_whole_life(store: Store) -> None:
 async def test_large_batches_and_large_payloads_pass(store: Store) -> None:
     tasks = new_tasks(3_000)
     await store.add(*tasks)
-    replies = await store.leases.lease([(task.id, 1) for task in tasks], "runner-1", 60_000)
+    replies = await store.leases.lease([Wanted(task.id, 1) for task in tasks], "runner-1", 60_000)
     assert {reply.attempt for reply in replies} == {1}
     big = b"x" * (4 << 20)
     endings = [

@@ -3,7 +3,7 @@
 import pytest
 
 from scheduler.ports.follow_ups import ChildVerdict, Release
-from scheduler.ports.records import Ending
+from scheduler.ports.records import Ending, Wanted
 from scheduler.ports.sweeps import Death
 from scheduler.states import TaskState
 from tests.conformance.lives import reach
@@ -35,7 +35,7 @@ async def test_every_way_to_end_begins_the_retention(store: Store) -> None:
     met, swept = new_task(deadline_ms=1), new_task(partition=9, deadline_ms=1)
     orphan = new_task(state=TaskState.BLOCKED, parents=[new_task(partition=OTHER_PARTITION).id])
     await store.add(met, swept, orphan)
-    await store.leases.lease([(met.id, 1)], "runner-1", 60_000)
+    await store.leases.lease([Wanted(met.id, 1)], "runner-1", 60_000)
     await store.sweeps.expire_deadlines([9], 10)
     await store.follow_ups.release([Release(orphan.id, orphan.parents[0], ChildVerdict.FAIL)])
     await store.pass_ms(1_100)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from scheduler.ports.records import Ending, Hold, Lease, OutputChunk, Update, Written
+from scheduler.ports.records import Ending, Hold, Lease, OutputChunk, Update, Wanted, Written
 from scheduler.ports.sweeps import MOST_SPARED, Death
 from scheduler.states import Level, TaskState
 from tests.conformance.stores import PARTITION, Store, new_task, new_tasks
@@ -105,7 +105,7 @@ async def test_errors_of_earlier_attempts_do_not_outlive_them(store: Store) -> N
     await store.outcomes.finish([Ending(*_pair(hold), TaskState.SUCCEEDED, b"result")])
     past = [Update(task.id, 2, Level.NORMAL, 1, 0, b"changed") for task in (late, met)]
     await store.queries.update(past, "acme")
-    await store.leases.lease([(met.id, 3)], "runner-1", 60_000)
+    await store.leases.lease([Wanted(met.id, 3)], "runner-1", 60_000)
     await store.sweeps.expire_deadlines([PARTITION], 10)
     for task, state in ((done, TaskState.SUCCEEDED), (late, TaskState.EXPIRED), (met, TaskState.EXPIRED)):
         record = await store.read(task.id)
@@ -218,7 +218,7 @@ async def test_lost_runners_and_own_failures_are_charged_together(store: Store, 
 async def test_a_task_that_rests_is_not_leased(store: Store) -> None:
     hold = await store.start(new_task())
     await store.outcomes.finish([_failure(hold, 60_000)])
-    [reply] = await store.leases.lease([(hold.id, 1)], "runner-1", 60_000)
+    [reply] = await store.leases.lease([Wanted(hold.id, 1)], "runner-1", 60_000)
     assert reply.verdict is Lease.STALE
 
 

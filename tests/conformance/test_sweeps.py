@@ -1,6 +1,6 @@
 """What every SweepStore must do about times: timers, deadlines, tickets, and knowing where to look."""
 
-from scheduler.ports.records import Ending, Hold, Lease, Written
+from scheduler.ports.records import Ending, Hold, Lease, Wanted, Written
 from scheduler.ports.sweeps import LARGEST_READ_BYTES, Death, Due
 from scheduler.states import TaskState
 from tests.conformance.lives import reach
@@ -64,7 +64,7 @@ async def test_a_scheduled_task_is_not_leased_and_not_queued_before_its_time(sto
     [answer], tickets = await store.admission.create([task])
     assert (answer.state, answer.publication, len(tickets)) == (TaskState.SCHEDULED, 0, 1)
     for publication in (0, 1):
-        [reply] = await store.leases.lease([(task.id, publication)], "runner-1", 60_000)
+        [reply] = await store.leases.lease([Wanted(task.id, publication)], "runner-1", 60_000)
         assert reply.verdict is Lease.STALE
     assert await store.sweeps.wake([PARTITION], 10) == ([], [])
     await store.pass_ms(65)
@@ -137,7 +137,7 @@ async def test_a_recovered_task_begins_with_the_number_it_is_given(store: Store)
     assert answer.publication == 7
     [(found, [item])] = await store.sweeps.unpublished([PARTITION], 0, 10)
     assert (found, item.publication) == (ticket, 7)
-    [reply] = await store.leases.lease([(task.id, 1)], "runner-1", 60_000)
+    [reply] = await store.leases.lease([Wanted(task.id, 1)], "runner-1", 60_000)
     assert reply.verdict is Lease.STALE
     await store.leases.give_back([await store.lease(task.id, publication=7)])
     assert (await store.read(task.id)).publication == 8
@@ -191,7 +191,7 @@ async def test_deadlines_end_up_to_the_limit_of_each_partition(store: Store) -> 
 async def test_a_deadline_that_the_lease_meets_says_that_the_task_was_queued(store: Store) -> None:
     task = new_task(deadline_ms=1)
     await store.add(task)
-    await store.leases.lease([(task.id, 1)], "runner-1", 60_000)
+    await store.leases.lease([Wanted(task.id, 1)], "runner-1", 60_000)
     assert await store.steps(task.id) == [("QUEUED", ""), ("EXPIRED", "WHILE_QUEUED")]
     assert await store.ended() == [("EXPIRED", task.id)]
     assert (await store.due()).deadlines == []

@@ -4,7 +4,7 @@ from hashlib import sha1
 
 import pytest
 
-from scheduler.ports.records import Ending, Lease, NewTask, Republication, Update, Updated
+from scheduler.ports.records import Ending, Lease, NewTask, Republication, Update, Updated, Wanted
 from scheduler.states import Level, TaskState
 from tests.conformance.lives import reach
 from tests.conformance.stores import FAR_MS, PARTITION, Store, new_task, new_tasks
@@ -37,7 +37,7 @@ async def test_a_queued_task_goes_to_its_new_lane_under_a_new_number(store: Stor
     assert await store.sweeps.unpublished([PARTITION], 0, 10) == [(tickets[0], items)]
     assert await _levels(store) == {"critical": (1, 0)}
     assert await store.steps(task.id) == [("QUEUED", ""), ("QUEUED", "UPDATED")]
-    [reply] = await store.leases.lease([(task.id, 1)], "runner-1", 60_000)
+    [reply] = await store.leases.lease([Wanted(task.id, 1)], "runner-1", 60_000)
     assert reply.verdict is Lease.STALE
     await store.lease(task.id, publication=2)
     assert (await store.read(task.id)).envelope == b"changed"
@@ -62,7 +62,7 @@ async def test_a_queued_task_is_put_off_to_a_later_start(store: Store) -> None:
     assert await _levels(store) == {"normal": (0, 1)}
     record = await store.read(task.id)
     assert (record.state, record.publication) == (TaskState.SCHEDULED, 1)
-    [reply] = await store.leases.lease([(task.id, 1)], "runner-1", 60_000)
+    [reply] = await store.leases.lease([Wanted(task.id, 1)], "runner-1", 60_000)
     assert reply.verdict is Lease.STALE
     await store.pass_ms(65)
     [woken], _ = await store.sweeps.wake([PARTITION], 10)

@@ -6,8 +6,11 @@ Also the readable form of what the scripts of the Redis adapter do: one conforma
 from scheduler.adapters.memory.dead_letters import MemoryDeadLetters
 from scheduler.adapters.memory.events import MemoryEvents
 from scheduler.adapters.memory.follow_ups import MemoryFollowUps
+from scheduler.adapters.memory.keys import MemoryKeys
+from scheduler.adapters.memory.lines import MemoryLines
 from scheduler.adapters.memory.membership import MemoryMembership
 from scheduler.adapters.memory.pauses import MemoryPauses, MemoryShelves
+from scheduler.adapters.memory.policies import MemoryPolicies
 from scheduler.adapters.memory.records import MemoryRecords
 from scheduler.adapters.memory.schedules import MemorySchedules
 from scheduler.adapters.memory.state import IllegalMove, State
@@ -22,8 +25,11 @@ __all__ = [
     "MemoryDeadLetters",
     "MemoryEvents",
     "MemoryFollowUps",
+    "MemoryKeys",
+    "MemoryLines",
     "MemoryMembership",
     "MemoryPauses",
+    "MemoryPolicies",
     "MemoryRecords",
     "MemorySchedules",
     "MemoryShelves",
@@ -44,9 +50,12 @@ class MemoryStore:
         self.sweeps = MemorySweeps(state)
         self.follow_ups = MemoryFollowUps(state)
         self.dead_letters = MemoryDeadLetters(state)
+        self.keys = MemoryKeys(state)
         self.schedules = MemorySchedules(state)
         self.pauses = MemoryPauses(clock)
         self.shelves = MemoryShelves(state)
+        self.lines = MemoryLines(state)
+        self.policies = MemoryPolicies(clock)
         self.walk = MemoryWalk(state)
         self.membership = MemoryMembership(clock)
         self.time = MemoryStoreTime(clock)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from scheduler.adapters.memory.rows import Row
 from scheduler.adapters.memory.state import State
-from scheduler.ports.records import Hold, Lease, LeaseReply, PublishTicket, Republication
+from scheduler.ports.records import Hold, Lease, LeaseReply, PublishTicket, Republication, Wanted
 from scheduler.states import Event, TaskState
 
 
@@ -14,15 +14,15 @@ class MemoryLeases:
     def __init__(self, state: State) -> None:
         self._state = state
 
-    async def lease(self, wanted: Sequence[tuple[str, int]], runner: str, lease_ms: int) -> list[LeaseReply]:
+    async def lease(self, wanted: Sequence[Wanted], runner: str, lease_ms: int) -> list[LeaseReply]:
         """Lease tasks to a runner; see LeaseStore."""
-        answers = [self._lease(*pair, runner, lease_ms) for pair in wanted]
+        answers = [self._lease(task, runner, lease_ms) for task in wanted]
         self._state.commit()
         return answers
 
-    def _lease(self, task_id: str, publication: int, runner: str, lease_ms: int) -> LeaseReply:
-        row, now = self._state.row(task_id), self._state.clock.now_ms()
-        if row is None or row.publication != publication:
+    def _lease(self, wanted: Wanted, runner: str, lease_ms: int) -> LeaseReply:
+        row, now = self._state.row(wanted.id), self._state.clock.now_ms()
+        if row is None or row.publication != wanted.publication:
             return LeaseReply(Lease.STALE)
         if row.state is TaskState.RUNNING:
             return LeaseReply(Lease.HELD, row.attempt)
@@ -30,9 +30,10 @@ class MemoryLeases:
             return LeaseReply(Lease.EXPIRED)
         if row.state is not TaskState.QUEUED:
             return LeaseReply(Lease.STALE)
-        if 0 < row.task.deadline_ms <= now:
+        if 0 < row.task.deadline_ms <= now + wanted.need_ms:
             row.error = b""
-            self._state.move(row, Event.EXPIRE, "WHILE_QUEUED")
+            late = row.task.deadline_ms <= now
+            self._state.move(row, Event.EXPIRE, "WHILE_QUEUED" if late else "CANNOT_FINISH")
             return LeaseReply(Lease.EXPIRED)
         row.attempt += 1
         row.runner = runner

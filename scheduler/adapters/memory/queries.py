@@ -1,5 +1,6 @@
 """Reads, cancels and changes tasks in memory."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 from scheduler.adapters.memory.rows import Row
@@ -15,7 +16,7 @@ from scheduler.ports.records import (
     Updated,
 )
 from scheduler.replacing import envelope_digest
-from scheduler.states import WAITING, Event, TaskState
+from scheduler.states import WAITING, Event, Level, TaskState
 
 
 class MemoryQueries:
@@ -60,8 +61,9 @@ class MemoryQueries:
 
     async def queue_counts(self) -> list[QueueCount]:
         """Count tasks that have not ended; see QueryStore."""
-        counts = self._state.counts
-        queues = sorted({(pool, level) for pool, level, _ in counts})
+        counts: Counter[tuple[str, Level, TaskState]] = Counter()
+        for ((pool, level, _, _), state), number in self._state.counts.items():
+            counts[pool, level, state] += number
         return [
             QueueCount(
                 *queue,
@@ -69,7 +71,7 @@ class MemoryQueries:
                 running=counts[*queue, TaskState.RUNNING],
                 waiting=sum(counts[*queue, state] for state in WAITING),
             )
-            for queue in queues
+            for queue in sorted({(pool, level) for pool, level, _ in counts})
         ]
 
     async def update(

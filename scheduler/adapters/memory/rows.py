@@ -2,9 +2,16 @@
 
 from collections import deque
 from dataclasses import dataclass, field
+from typing import Final
 
 from scheduler.ports.records import HistoryEntry, NewTask, Record, Republication
 from scheduler.states import Level, TaskState
+
+PROMOTED: Final = "PROMOTED"
+"""Reason of the step that leaves a task its place in line."""
+
+Queue = tuple[str, Level, str, str]
+"""Pool, level, tenant and model."""
 
 
 @dataclass(slots=True, eq=False)
@@ -44,9 +51,20 @@ class Row:
         return self.task.id
 
     @property
-    def queue(self) -> tuple[str, Level]:
-        """The queue that counts it."""
-        return self.task.pool, self.task.level
+    def queue(self) -> Queue:
+        """The line that counts it."""
+        return self.task.pool, self.task.level, self.task.tenant, self.task.model
+
+    @property
+    def promoted(self) -> bool:
+        """Whether it waits on the express lane."""
+        return self.state is TaskState.QUEUED and self.history[-1].reason == PROMOTED
+
+    @property
+    def queue_time_ms(self) -> int:
+        """When it last entered its queue; a promotion leaves it where it is."""
+        queued = (entry for entry in self.history if entry.state is TaskState.QUEUED)
+        return max((entry.time_ms for entry in queued if entry.reason != PROMOTED), default=0)
 
     @property
     def exhausted(self) -> bool:
@@ -56,7 +74,7 @@ class Row:
     def republication(self) -> Republication:
         """Return what must be put on the log: with number 0 what must be parked there."""
         number = self.publication if self.state is TaskState.QUEUED else 0
-        return Republication(self.id, number, self.task.envelope, self.isolation)
+        return Republication(self.id, number, self.task.envelope, self.isolation, self.promoted)
 
     def record(self, include_result: bool) -> Record:
         """Return what readers get."""
@@ -68,8 +86,8 @@ class Row:
             publication=self.publication,
             envelope=self.task.envelope,
             create_time_ms=self.history[0].time_ms,
-            queue_time_ms=self._latest(TaskState.QUEUED),
-            start_time_ms=self._latest(TaskState.RUNNING),
+            queue_time_ms=self.queue_time_ms,
+            start_time_ms=self._start_time_ms(),
             end_time_ms=self.history[-1].time_ms if self.state.terminal else 0,
             runner=self.runner,
             error=self.error,
@@ -78,5 +96,6 @@ class Row:
             uncharged=self.returned,
         )
 
-    def _latest(self, state: TaskState) -> int:
-        return max((entry.time_ms for entry in self.history if entry.state is state), default=0)
+    def _start_time_ms(self) -> int:
+        running = (entry for entry in self.history if entry.state is TaskState.RUNNING)
+        return max((entry.time_ms for entry in running), default=0)

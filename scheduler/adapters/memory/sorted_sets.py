@@ -39,6 +39,15 @@ class Agenda:
         if time_ms is not None:
             del self._order[bisect_left(self._order, (time_ms, name))]
 
+    def before(self, time_ms: int) -> int:
+        """Count the names whose times are earlier."""
+        return bisect_left(self._order, (time_ms, ""))
+
+    def between(self, from_ms: int, by_ms: int, limit: int) -> list[str]:
+        """Return the first `limit` names whose times are from `from_ms` to `by_ms`."""
+        first = self.before(from_ms)
+        return [name for _, name in self._order[first : min(self.before(by_ms + 1), first + limit)]]
+
     def until(self, by_ms: int, limit: int) -> list[str]:
         """Return the first `limit` names whose times are at most `by_ms`."""
         return [name for time_ms, name in islice(self._order, limit) if time_ms <= by_ms]

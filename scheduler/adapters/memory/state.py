@@ -10,14 +10,14 @@ from typing import Final
 
 from scheduler.adapters.memory.events import MemoryEvents
 from scheduler.adapters.memory.partitions import Partition
-from scheduler.adapters.memory.rows import Row
+from scheduler.adapters.memory.rows import Queue, Row
 from scheduler.adapters.memory.sorted_sets import Listing
 from scheduler.adapters.retention import Retention
 from scheduler.ids import is_task_id, partition_of
 from scheduler.ports.clock import Clock
 from scheduler.ports.events import TaskChange
 from scheduler.ports.records import HistoryEntry, NewTask, PublishTicket, Republication, Update
-from scheduler.states import MOVES, Event, Level, TaskState
+from scheduler.states import MOVES, Event, TaskState
 
 HISTORY_KEPT: Final = 32
 
@@ -35,7 +35,8 @@ class State:
         self.events = events
         self.keys: dict[tuple[str, str], tuple[str, str, int]] = {}
         """(tenant, key) to (id, fingerprint, expiry)."""
-        self.counts: Counter[tuple[str, Level, TaskState]] = Counter()
+        self.counts: Counter[tuple[Queue, TaskState]] = Counter()
+        """How many tasks of a line are in a state that is not terminal; never 0."""
         self.partitions: dict[int, Partition] = {}
         self.tasks: dict[str, Listing] = {}
         """All of a tenant."""
@@ -73,7 +74,7 @@ class State:
         if task.deadline_ms:
             partition.deadlines.put(task.id, task.deadline_ms)
         self.tasks.setdefault(task.tenant, Listing()).add(task.id)
-        self.counts[*row.queue, row.state] += 1
+        self._enter(row)
         self._changes.append(TaskChange(task.id, row.state, 0))
         return row
 
@@ -114,8 +115,7 @@ class State:
         if after is None:
             raise IllegalMove(f"{event} cannot happen to a task that is {row.state.name}")
         now, before, partition = self.clock.now_ms(), row.state, self.of(row)
-        self.counts[*row.queue, before] -= 1
-        self.counts[*row.queue, after] += 1
+        self._leave(row)
         if after is not before:
             partition.leases.drop(row.id)
             partition.timers.drop(row.id)
@@ -129,6 +129,7 @@ class State:
             # The creation stays.
             del row.history[1]
         row.history.append(HistoryEntry(now, after, reason))
+        self._enter(row)
         self._changes.append(TaskChange(row.id, after, row.attempt))
         if after.terminal:
             partition.deadlines.drop(row.id)
@@ -150,18 +151,33 @@ class State:
 
     def rewrite(self, row: Row, update: Update) -> None:
         """Give a task other contents; its counters and its deadline follow, its timer does not."""
-        self.counts[*row.queue, row.state] -= 1
+        self._leave(row)
         row.task = row.task._replace(
             level=update.level,
             deadline_ms=update.deadline_ms,
             not_before_ms=update.not_before_ms,
             envelope=update.envelope,
         )
-        self.counts[*row.queue, row.state] += 1
+        self._enter(row)
         deadlines = self.of(row).deadlines
         deadlines.drop(row.id)
         if update.deadline_ms:
             deadlines.put(row.id, update.deadline_ms)
+
+    def _enter(self, row: Row) -> None:
+        """Count a task where it is, unless it has ended."""
+        if not row.state.terminal:
+            self.counts[row.queue, row.state] += 1
+        if row.state is TaskState.QUEUED:
+            self.of(row).enter(row)
+
+    def _leave(self, row: Row) -> None:
+        """Count a task where it is no more."""
+        self.counts[row.queue, row.state] -= 1
+        if not self.counts[row.queue, row.state]:
+            del self.counts[row.queue, row.state]
+        if row.state is TaskState.QUEUED:
+            self.of(row).leave(row)
 
     def append(self, row: Row, payload: bytes) -> int:
         """Append a chunk to the task's stream and return its number."""

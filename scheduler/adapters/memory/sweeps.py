@@ -1,8 +1,8 @@
 """What the sweeper asks of the store, in memory."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from scheduler.adapters.memory.rows import Row
+from scheduler.adapters.memory.rows import PROMOTED, Row
 from scheduler.adapters.memory.state import State
 from scheduler.ports.records import PublishTicket, Republication
 from scheduler.ports.sweeps import LARGEST_READ_BYTES, MOST_SPARED, Death, Due
@@ -110,6 +110,23 @@ class MemorySweeps:
                 if item.publication == int(number):
                     found.append(item)
         return found
+
+    async def promote(
+        self, partitions: Sequence[int], slack_ms: int, needs: Mapping[str, int], limit: int
+    ) -> tuple[list[Republication], list[PublishTicket]]:
+        """Put urgent tasks under a new publication; see SweepStore."""
+        now = self._state.clock.now_ms()
+        promoted: list[Row] = []
+        for each in self._state.among(partitions):
+            for model, urgent in list(each.urgent.items()):
+                last_ms = now + slack_ms + needs.get(model, 0) - 1
+                for task_id in urgent.between(now + 1, last_ms, limit):
+                    row = each.rows[task_id]
+                    self._state.move(row, Event.PROMOTE, PROMOTED)
+                    promoted.append(row)
+        answer = self._state.remind(promoted)
+        self._state.commit()
+        return answer
 
     async def runner_died(self, deaths: Sequence[Death], reason: str, error: bytes) -> int:
         """End the attempts that a dead runner held; see SweepStore."""

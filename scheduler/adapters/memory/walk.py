@@ -17,7 +17,10 @@ class MemoryWalk:
         page = ids[:limit]
         rows = [row for row in map(self._state.row, page) if row and not row.state.terminal]
         found = [
-            OpenTask(row.state, Republication(row.id, row.publication, row.task.envelope, row.isolation))
+            OpenTask(
+                row.state,
+                Republication(row.id, row.publication, row.task.envelope, row.isolation, row.promoted),
+            )
             for row in rows
         ]
         return found, page[-1] if len(ids) > limit else ""

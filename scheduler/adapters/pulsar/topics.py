@@ -23,6 +23,8 @@ REFUSED: Final = 412
 BUSY: Final = "Subscription Busy"
 """What a broker refuses with while somebody else makes or changes the same subscription."""
 BUSY_PAUSE_S: Final = 0.1
+GROWTH_TRIES: Final = 30
+"""How often it is tried to make a topic larger while brokers refuse and nobody else does it."""
 SERVER_FAULT: Final = 500
 RETENTION_MINUTES: Final = 7 * 24 * 60
 RETENTION_MB: Final = 50 * 1024
@@ -39,14 +41,16 @@ async def ensure_topics(
     retention_mb: int = RETENTION_MB,
     timeout_s: float = 30.0,
 ) -> None:
-    """Make sure that each queue's topic has `lanes` partitions with the schedulers' subscription, and retention.
+    """Make sure that each queue's topic has a partition for each of its `lanes` and one for its express lane, with the
+    schedulers' subscription, and retention.
 
     Idempotent, and harmless when several processes do it at once: what is there stays as it is, except that the
-    namespace's retention is set. `admin_url` is the cluster's web service, such as `http://127.0.0.1:8080`.
-    `timeout_s` bounds the whole.
+    namespace's retention is set, and that a topic with fewer partitions gets what it lacks: every lane is read, so a
+    task may be on any of them. `admin_url` is the cluster's web service, such as `http://127.0.0.1:8080`. `timeout_s`
+    bounds the whole.
 
     Raises LogUnavailable when the cluster does not answer, StartupRefused when it refuses, or when a topic exists
-    with another number of partitions (its tasks would be looked for in the wrong lanes).
+    with more partitions (nobody would read the tasks on the others).
     """
     queues = list(queues)
     try:
@@ -62,7 +66,7 @@ async def ensure_topics(
             )
             for pool, level in queues:
                 path = _path(queue_topic(namespace, pool, level))
-                await admin.ensure_partitions(path, lanes)
+                await admin.ensure_partitions(path, lanes + 1)
                 await admin.ensure_subscription(path, subscription)
             plain = [results_topic(namespace)]
             for pool in sorted({pool for pool, _ in queues}):
@@ -89,15 +93,34 @@ class _Admin:
     def __init__(self, session: aiohttp.ClientSession) -> None:
         self._session = session
 
-    async def ensure_partitions(self, path: str, lanes: int) -> None:
-        """Make the partitioned topic, or see that it has as many partitions."""
-        await self.call("PUT", f"{path}/partitions", lanes, exists_is_fine=True)
-        found = (await self.call("GET", f"{path}/partitions"))["partitions"]
-        if found != lanes:
+    async def ensure_partitions(self, path: str, wanted: int) -> None:
+        """Make the partitioned topic, or see that it has as many partitions, and add those that it lacks."""
+        partitions = f"{path}/partitions"
+        await self.call("PUT", partitions, wanted, exists_is_fine=True)
+        found = await self._partitions(partitions)
+        if found < wanted:
+            await self._add_partitions(partitions, wanted)
+        elif found > wanted:
             raise StartupRefused(
-                f"the topic {path} has {found} partitions and the setting says {lanes} lanes: "
-                f"set lanes to {found}, or use another namespace"
+                f"the topic {path} has {found} partitions and the setting says {wanted - 1} lanes, with one more for "
+                f"what is urgent: set lanes to {found - 1}, or use another namespace"
             )
+
+    async def _add_partitions(self, path: str, wanted: int) -> None:
+        for left in range(GROWTH_TRIES, 0, -1):
+            try:
+                await self.call("POST", path, wanted)
+            except (StartupRefused, _Busy):
+                # Somebody else may be adding them in this moment; brokers have several words for that.
+                if left == 1:
+                    raise
+            if await self._partitions(path) >= wanted:
+                return
+            await asyncio.sleep(BUSY_PAUSE_S)
+        raise LogUnavailable(f"the broker makes no more than {await self._partitions(path)} of {path}")
+
+    async def _partitions(self, path: str) -> int:
+        return int((await self.call("GET", path))["partitions"])
 
     async def ensure_subscription(self, path: str, subscription: str) -> None:
         """Make the subscription on every partition, from the first message kept."""

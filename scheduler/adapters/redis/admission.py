@@ -20,7 +20,7 @@ class RedisAdmission:
 
     def __init__(self, client: Redis, retention: Retention = DEFAULT_RETENTION) -> None:
         self._client = client
-        self._script = load_script("create")
+        self._script = load_script("create", "lines")
         self._retention = retention
 
     async def create(self, tasks: Sequence[NewTask]) -> tuple[list[Admission], list[PublishTicket]]:
@@ -70,9 +70,11 @@ class RedisAdmission:
             keyed = any(task.idempotency_key for task in run)
             special = any(_is_special(task) for task in run)
             kept_ms = self._retention.record_s(tenant) * 1000
-            arguments += (tenant, index_name(tenant), kept_ms, len(run), int(keyed), int(special))
+            index = index_name(tenant)
+            arguments += (tenant, index, kept_ms, len(run), int(keyed), int(special))
             for task in run:
-                meta = f"{task.max_attempts},{task.deadline_ms},{task.pool}.{int(task.level)}"
+                queue = f"{task.pool}.{int(task.level)}.{index}.{task.model}"
+                meta = f"{task.max_attempts},{task.deadline_ms},{queue}"
                 arguments += (task.id, meta, task.envelope)
                 if keyed:
                     key = task.idempotency_key
@@ -83,7 +85,7 @@ class RedisAdmission:
 
 
 def _is_special(task: NewTask) -> bool:
-    return task.deadline_ms != 0 or task.state is not QUEUED or task.publication != 1
+    return task.state is not QUEUED or task.publication != 1
 
 
 def _first_publication(task: NewTask) -> int:
@@ -93,7 +95,7 @@ def _first_publication(task: NewTask) -> int:
 
 def _birth(task: NewTask) -> str:
     parents = ",".join(task.parents)
-    return f"{int(task.state)},{_first_publication(task)},{task.not_before_ms},{task.deadline_ms};{parents}"
+    return f"{int(task.state)},{_first_publication(task)},{task.not_before_ms};{parents}"
 
 
 def _admission(verdict: int, task_id: bytes, packed: bytes) -> Admission:

@@ -29,7 +29,7 @@ class RedisFollowUps:
         self._follow_ups = load_bare_script("follow_ups")
         self._followed_up = load_bare_script("followed_up")
         self._link = load_bare_script("link")
-        self._release = load_script("release", "keeping", "endings", "requeue")
+        self._release = load_script("release", "lines", "keeping", "endings", "requeue")
         self._retention = retention_argument(retention)
 
     async def follow_ups(self, partitions: Sequence[int], limit: int) -> list[FollowUp]:

@@ -9,7 +9,7 @@ from scheduler.adapters.redis.keeping import retention_argument
 from scheduler.adapters.redis.partitions import PREFIXES, by_partition, republications, ticket
 from scheduler.adapters.redis.scripts import load_script, run_script
 from scheduler.adapters.retention import DEFAULT_RETENTION, Retention
-from scheduler.ports.records import Hold, Lease, LeaseReply, PublishTicket, Republication
+from scheduler.ports.records import Hold, Lease, LeaseReply, PublishTicket, Republication, Wanted
 
 VERDICTS = (Lease.EXPIRED, Lease.GRANTED, Lease.STALE, Lease.HELD)
 
@@ -19,16 +19,16 @@ class RedisLeases:
 
     def __init__(self, client: Redis, retention: Retention = DEFAULT_RETENTION) -> None:
         self._client = client
-        self._lease = load_script("lease", "keeping", "endings")
+        self._lease = load_script("lease", "lines", "keeping", "endings")
         self._renew = load_script("renew")
-        self._give_back = load_script("give_back", "requeue")
+        self._give_back = load_script("give_back", "lines", "requeue")
         self._retention = retention_argument(retention)
 
-    async def lease(self, wanted: Sequence[tuple[str, int]], runner: str, lease_ms: int) -> list[LeaseReply]:
+    async def lease(self, wanted: Sequence[Wanted], runner: str, lease_ms: int) -> list[LeaseReply]:
         """Lease tasks to a runner; see LeaseStore."""
         if not wanted:
             return []
-        split = by_partition(wanted, lambda pair: pair[0])
+        split = by_partition(wanted, lambda task: task[0])
         calls = []
         for partition, places in split.items():
             arguments: list[Argument] = [self._retention, runner, lease_ms]

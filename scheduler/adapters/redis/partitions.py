@@ -50,10 +50,12 @@ def key_digest(tenant: str, key: str) -> str:
 
 
 def republications(flat: Sequence[bytes]) -> list[Republication]:
-    """Read id, publication, envelope, isolation, … as scripts return them."""
+    """Read id, publication, envelope, isolation, '1' for the express lane, … as scripts return them."""
     return [
-        Republication(flat[i].decode(), int(flat[i + 1]), flat[i + 2], flat[i + 3].decode())
-        for i in range(0, len(flat), 4)
+        Republication(
+            flat[i].decode(), int(flat[i + 1]), flat[i + 2], flat[i + 3].decode(), flat[i + 4] == b"1"
+        )
+        for i in range(0, len(flat), 5)
     ]
 
 

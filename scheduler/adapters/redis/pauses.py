@@ -51,7 +51,7 @@ class RedisShelves:
     def __init__(self, client: Redis) -> None:
         self._client = client
         self._shelve = load_script("shelve")
-        self._unshelve = load_script("unshelve", "requeue")
+        self._unshelve = load_script("unshelve", "lines", "requeue")
         self._shelves = load_bare_script("shelves")
 
     async def shelve(self, shelf: str, tasks: Sequence[tuple[str, int]]) -> list[bool]:

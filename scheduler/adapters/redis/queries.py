@@ -6,6 +6,7 @@ from typing import Final
 from redis.asyncio import Redis
 
 from scheduler.adapters.redis.connection import Argument, Command
+from scheduler.adapters.redis.counters import read_counter
 from scheduler.adapters.redis.keeping import retention_argument
 from scheduler.adapters.redis.listing import newest
 from scheduler.adapters.redis.partitions import (
@@ -33,9 +34,6 @@ from scheduler.states import Level
 READ_AT_ONCE: Final = 500
 """Records read in one round trip, which bounds what a reply holds in memory."""
 
-KINDS: Final = ("queued", "running", "waiting")
-"""Counters of a queue, as scripts/prelude.lua names them."""
-
 VERDICTS = (None, Cancelled.CANCELLED, Cancelled.ALREADY_TERMINAL, Cancelled.NOT_FOUND)
 
 
@@ -44,8 +42,8 @@ class RedisQueries:
 
     def __init__(self, client: Redis, retention: Retention = DEFAULT_RETENTION) -> None:
         self._client = client
-        self._cancel = load_script("cancel", "keeping", "endings")
-        self._update = load_script("update", "requeue")
+        self._cancel = load_script("cancel", "lines", "keeping", "endings")
+        self._update = load_script("update", "lines", "requeue")
         self._header: list[Argument] = [
             retention_argument(retention),
             retention.stream_chunks,
@@ -104,9 +102,9 @@ class RedisQueries:
         counts: dict[tuple[str, int], list[int]] = {}
         for flat in await run_commands(self._client, commands):
             for i in range(0, len(flat), 2):
-                pool, level, kind = flat[i].decode().rsplit(".", 2)
-                count = counts.setdefault((pool, int(level)), [0, 0, 0])
-                count[KINDS.index(kind)] += int(flat[i + 1])
+                counter = read_counter(flat[i])
+                count = counts.setdefault(counter[:2], [0, 0, 0])
+                count[counter.kind] += int(flat[i + 1])
         return [QueueCount(pool, Level(level), *count) for (pool, level), count in sorted(counts.items())]
 
     async def update(

@@ -8,6 +8,9 @@ from scheduler.states import TaskState
 
 STATES: Final = {str(int(state)): state for state in TaskState}
 
+_PROMOTED: Final = "PROMOTED"
+"""Reason of the step that leaves a task its place in line."""
+
 
 def read_record(task_id: str, values: Sequence[bytes | None]) -> Record:
     """Build a Record of the fields v, t, w, x, e and, when it was asked for, o. The first is not None."""
@@ -18,7 +21,8 @@ def read_record(task_id: str, values: Sequence[bytes | None]) -> Record:
     queue_time = start_time = 0
     for entry in history:
         if entry.state is TaskState.QUEUED:
-            queue_time = entry.time_ms
+            if entry.reason != _PROMOTED:
+                queue_time = entry.time_ms
         elif entry.state is TaskState.RUNNING:
             start_time = entry.time_ms
     present = STATES[state]
@@ -39,3 +43,8 @@ def read_record(task_id: str, values: Sequence[bytes | None]) -> Record:
         history=history,
         uncharged=int(returned),
     )
+
+
+def is_promoted(packed: bytes) -> bool:
+    """Whether a task waits on the express lane: it is QUEUED, and that was its last step."""
+    return packed.startswith(b"3") and packed.endswith(_PROMOTED.encode())

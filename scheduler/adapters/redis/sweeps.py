@@ -1,6 +1,6 @@
 """Finds what a death interrupted, and what is due."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from redis.asyncio import Redis
@@ -20,11 +20,12 @@ class RedisSweeps:
     def __init__(self, client: Redis, retention: Retention = DEFAULT_RETENTION) -> None:
         self._client = client
         self._due = load_bare_script("due")
-        self._expire = load_script("expire_leases", "keeping", "endings", "letters", "requeue")
-        self._wake = load_script("wake", "requeue")
-        self._expire_deadlines = load_script("expire_deadlines", "keeping", "endings")
+        self._expire = load_script("expire_leases", "lines", "keeping", "endings", "letters", "requeue")
+        self._wake = load_script("wake", "lines", "requeue")
+        self._expire_deadlines = load_script("expire_deadlines", "lines", "keeping", "endings")
         self._unpublished = load_script("unpublished")
-        self._died = load_script("runner_died", "keeping", "endings", "letters", "requeue")
+        self._promote = load_script("promote", "lines", "requeue")
+        self._died = load_script("runner_died", "lines", "keeping", "endings", "letters", "requeue")
         self._retention = retention_argument(retention)
         self._dead_letter_ms = retention.dead_letter_s * 1000
 
@@ -58,12 +59,7 @@ class RedisSweeps:
         self, partitions: Sequence[int], limit: int
     ) -> tuple[list[Republication], list[PublishTicket]]:
         """Make tasks QUEUED whose time has come; see SweepStore."""
-        back: list[Republication] = []
-        tickets: list[PublishTicket] = []
-        for partition, (member, flat) in await self._sweep(self._wake, partitions, [limit]):
-            back += republications(flat)
-            tickets += ticket(partition, member)
-        return back, tickets
+        return await self._requeue(self._wake, partitions, [limit])
 
     async def expire_deadlines(self, partitions: Sequence[int], limit: int) -> list[str]:
         """Make tasks EXPIRED whose deadline has passed; see SweepStore."""
@@ -81,6 +77,15 @@ class RedisSweeps:
             for partition, found in replies
             for member, flat in found
         ]
+
+    async def promote(
+        self, partitions: Sequence[int], slack_ms: int, needs: Mapping[str, int], limit: int
+    ) -> tuple[list[Republication], list[PublishTicket]]:
+        """Put urgent tasks under a new publication; see SweepStore."""
+        arguments: list[Argument] = [slack_ms, limit]
+        for need in needs.items():
+            arguments += need
+        return await self._requeue(self._promote, partitions, arguments)
 
     async def runner_died(self, deaths: Sequence[Death], reason: str, error: bytes) -> int:
         """End the attempts that a dead runner held; see SweepStore."""
@@ -100,6 +105,16 @@ class RedisSweeps:
                 arguments += (death.id, death.attempt, int(death.charged), death.isolation)
             calls.append((PREFIXES[partition], arguments))
         return sum(await run_script(self._client, self._died, calls))
+
+    async def _requeue(
+        self, script: Script, partitions: Sequence[int], arguments: list[Argument]
+    ) -> tuple[list[Republication], list[PublishTicket]]:
+        back: list[Republication] = []
+        tickets: list[PublishTicket] = []
+        for partition, (member, flat) in await self._sweep(script, partitions, arguments):
+            back += republications(flat)
+            tickets += ticket(partition, member)
+        return back, tickets
 
     async def _sweep(
         self, script: Script, partitions: Sequence[int], arguments: list[Argument]

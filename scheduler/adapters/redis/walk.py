@@ -6,7 +6,7 @@ from redis.asyncio import Redis
 
 from scheduler.adapters.redis.connection import Command
 from scheduler.adapters.redis.partitions import PREFIXES
-from scheduler.adapters.redis.records import STATES
+from scheduler.adapters.redis.records import STATES, is_promoted
 from scheduler.adapters.redis.scripts import run_commands
 from scheduler.ports.records import Republication
 from scheduler.ports.walk import OpenTask
@@ -63,7 +63,11 @@ class RedisWalk:
             state, _, publication = packed.decode().split(",", 3)[:3]
             if not STATES[state].terminal:
                 published = Republication(
-                    task_id, int(publication), envelope or b"", (isolation or b"").decode()
+                    task_id,
+                    int(publication),
+                    envelope or b"",
+                    (isolation or b"").decode(),
+                    is_promoted(packed),
                 )
                 tasks.append(OpenTask(STATES[state], published))
         return tasks

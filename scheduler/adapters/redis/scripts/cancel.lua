@@ -31,6 +31,6 @@ end
 if #stopped > 0 then
   call('PUBLISH', 'fb:cancelled', concat(stopped, ','))
 end
-write_counts()
+write_lines()
 announce()
 return verdicts

@@ -1,12 +1,12 @@
 -- Records new tasks. ARGV: key retention ms, number of runs, then for each run of tasks of one tenant: tenant, its index
 -- name, its retention ms, number of tasks, 1 if they carry keys, 1 if any is not simply QUEUED, then for each task:
 -- id, 'max_attempts,deadline_ms,queue', envelope, in runs with keys '' or '<64 hex digits of the key><fingerprint>', and
--- in the last kind of runs '' or '<state digit>,<publication>,<not before ms>,<deadline ms>;<parent>,<parent>…'.
+-- in the last kind of runs '' or '<state digit>,<publication>,<not before ms>;<parent>,<parent>…'.
 -- Returns stamp, ticket ('' for none), and, where an answer is not simply "created now", {position, verdict, id, v}.
 local key_ms, runs = ARGV[1], ARGV[2]
 local at, position = 3, 0
 local tail = ';3' .. stamp
-local fresh, others, odd = {}, {}, {}
+local fresh, others, odd, dated, made = {}, {}, {}, {}, 0
 
 -- Drops listing entries of expired records, a few more than come in, so that an index cannot grow for ever. Where some
 -- are met that are kept for longer, the next call goes on behind them.
@@ -42,15 +42,16 @@ end
 
 -- Records a task that is not simply QUEUED.
 local function record(id, tenant, meta, envelope, birth)
-  local state, publication, not_before, deadline, parents = match(birth, '^(%d),(%d+),(%d+),(%d+);(.*)$')
-  local queue = match(meta, ',([^,]*)$')
+  local state, publication, not_before, parents = match(birth, '^(%d),(%d+),(%d+);(.*)$')
+  local deadline, queue = match(meta, '^%d+,(%d+),(.*)$')
   local v = state .. ',0,' .. publication .. ',0,0,' .. meta .. ';' .. state .. stamp
   call('HSET', key_of .. id, 'v', v, 't', tenant, 'e', envelope)
   if deadline ~= '0' then
-    call('ZADD', base .. 'deadlines', deadline, id)
+    dated[#dated + 1] = deadline
+    dated[#dated + 1] = id
   end
   if state == '3' then
-    count(queue, 1, 0)
+    enter(queue, id, deadline)
     others[#others + 1] = publication .. ':' .. id
   else
     rest(queue, 1)
@@ -77,7 +78,8 @@ for _ = 1, runs do
   local tenant, name, retention, size = ARGV[at], ARGV[at + 1], ARGV[at + 2], tonumber(ARGV[at + 3])
   local keyed, special = ARGV[at + 4] == '1', ARGV[at + 5] == '1'
   local stride = 3 + (keyed and 1 or 0) + (special and 1 or 0)
-  local members = {}
+  local members, listing = {}, 0
+  local here, deadline, queue, line
   at = at + 6
   for i = at, at + size * stride - 1, stride do
     local id, meta = ARGV[i], ARGV[i + 1]
@@ -114,24 +116,41 @@ for _ = 1, runs do
           record(id, tenant, meta, ARGV[i + 2], birth)
         else
           call('HSET', key, 'v', '3,0,1,0,0,' .. meta .. tail, 't', tenant, 'e', ARGV[i + 2])
-          fresh[#fresh + 1] = id
-          count(match(meta, ',([^,]*)$'), 1, 0)
+          made = made + 1
+          fresh[made] = id
+          -- Most of a run are of one queue, and need no look at its name.
+          if meta ~= here then
+            here, deadline, queue = meta, match(meta, '^%d+,(%d+),(.*)$')
+            line = listed(entered, queue)
+          end
+          if deadline ~= '0' then
+            dated[#dated + 1] = deadline
+            dated[#dated + 1] = id
+            urge(queue, id, deadline)
+          end
+          local last = #line
+          line[last + 1] = stamp
+          line[last + 2] = id
         end
-        members[#members + 1] = 0
-        members[#members + 1] = id
+        listing = listing + 2
+        members[listing - 1] = 0
+        members[listing] = id
       end
     end
   end
   at = at + size * stride
-  if #members > 0 then
+  if listing > 0 then
     local index = base .. 'ix:' .. name
-    prune(tenant, name, index, retention, #members / 2 + 8)
+    prune(tenant, name, index, retention, listing / 2 + 8)
     spread(members, 'ZADD', index)
   end
 end
 
+if #dated > 0 then
+  spread(dated, 'ZADD', base .. 'deadlines')
+end
 local ticket = concat(others, ';')
-if #fresh > 0 then
+if made > 0 then
   ticket = '1:' .. concat(fresh, ',') .. (ticket ~= '' and ';' .. ticket or '')
   if groups['30'] then
     for _, id in ipairs(fresh) do
@@ -142,7 +161,7 @@ if #fresh > 0 then
     groups['30'] = fresh
   end
 end
-write_counts()
+write_lines()
 announce()
 if ticket ~= '' then
   call('ZADD', base .. 'unpublished', 'NX', stamp, ticket)

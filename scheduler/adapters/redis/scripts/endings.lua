@@ -1,4 +1,4 @@
--- Stands before the scripts that end tasks which no runner ends, after keeping.lua.
+-- Stands before the scripts that end tasks which no runner ends, after lines.lua and keeping.lua.
 
 -- Ends a task in any state, and takes away all that would bring it back. `fault` is its error, nil for none.
 local function conclude(id, key, v, to, reason, fault, ms)
@@ -18,10 +18,10 @@ local function conclude(id, key, v, to, reason, fault, ms)
     call('ZREM', base .. 'deadlines', id)
   end
   if state == '3' then
-    count(queue, -1, 0)
+    leave(queue, id, deadline)
   elseif state == '4' then
     call('ZREM', base .. 'leases', id)
-    count(queue, 0, -1)
+    run(queue, -1)
   elseif state == '2' then
     call('DEL', base .. 'p:' .. id)
     rest(queue, -1)

@@ -29,6 +29,6 @@ end
 if #stopped > 0 then
   call('PUBLISH', 'fb:cancelled', concat(stopped, ','))
 end
-write_counts()
+write_lines()
 announce()
 return ended

@@ -12,7 +12,7 @@ for i = 1, #late do
     match(record[1] or '', '^4,(%d+),(%d+)(,(%d+),%d+,(%d+),%d+,([^;]+).*)$')
   if attempt and attempt - returned < tonumber(most) then
     requeue(id, key, attempt, publication, rest, 'LEASE_EXPIRED', record[2], record[3])
-    count(queue, 1, -1)
+    run(queue, -1)
   elseif attempt then
     conclude(id, key, record[1], '7', 'RUNNER_LOST', fault, dead_ms)
     bury(id, key)
@@ -24,6 +24,6 @@ if #late > 0 then
   spread(late, 'ZREM', base .. 'leases')
 end
 local member = keep_ticket(stamp)
-write_counts()
+write_lines()
 announce()
 return { member, back, failed }

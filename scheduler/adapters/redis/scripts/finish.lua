@@ -27,7 +27,7 @@ while i <= last do
     local ms = by_tenant and kept_ms(key) or retention
     verdict = 1
     freed[#freed + 1] = id
-    count(queue, 0, -1)
+    run(queue, -1)
     if retry_ms and retry_ms >= 0 then
       local returned, most = match(v, '^%d,%d+,%d+,(%d+),%d+,(%d+),')
       if attempt - returned < tonumber(most) then

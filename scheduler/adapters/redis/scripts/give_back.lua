@@ -11,7 +11,7 @@ for i = 1, #ARGV, 2 do
     local publication, returned, rest, queue =
       match(record[1], '^%d,%d+,(%d+),(%d+)(,%d+,%d+,%d+,([^;]+).*)$')
     requeue(id, key, attempt, publication, ',' .. (returned + 1) .. rest, 'RETURNED', record[2], record[3])
-    count(queue, 1, -1)
+    run(queue, -1)
     freed[#freed + 1] = id
   end
 end
@@ -20,6 +20,6 @@ local member = keep_ticket(stamp)
 if #freed > 0 then
   spread(freed, 'ZREM', base .. 'leases')
 end
-write_counts()
+write_lines()
 announce()
 return { member, back }

@@ -1,11 +1,13 @@
--- Leases tasks to a runner. ARGV: retention, runner, lease ms, then id and publication of each task.
+-- Leases tasks to a runner. ARGV: retention, runner, lease ms, then id, publication and what it needs in ms of each task.
 -- Returns stamp and for each task 4 * attempt + verdict: 1 granted, 2 stale, 3 held, 0 expired.
 local runner = ARGV[2]
 local until_ms = string.format('%.0f', now + ARGV[3])
 local tail = ';4' .. stamp
-local codes, leases = {}, {}
+local codes, leases, answered, granted = {}, {}, 0, 0
+-- Most of a call are of one queue and in their first attempt: what belongs to both is looked up once.
+local here, line, began, group
 
-for i = 4, #ARGV, 2 do
+for i = 4, #ARGV, 3 do
   local id = ARGV[i]
   local key = key_of .. id
   local v = call('HGET', key, 'v')
@@ -14,17 +16,29 @@ for i = 4, #ARGV, 2 do
     local state, attempt, publication, rest, deadline, queue =
       match(v, '^(%d),(%d+),(%d+)(,%d+,%d+,%d+,(%d+),([^;]+).*)$')
     if publication == ARGV[i + 1] then
-      if state == '3' and deadline ~= '0' and tonumber(deadline) <= now then
-        conclude(id, key, v, '9', 'WHILE_QUEUED', nil, kept_ms(key))
+      if state == '3' and deadline ~= '0' and tonumber(deadline) <= now + ARGV[i + 2] then
+        local late = tonumber(deadline) <= now
+        conclude(id, key, v, '9', late and 'WHILE_QUEUED' or 'CANNOT_FINISH', nil, kept_ms(key))
         code = 0
       elseif state == '3' then
         attempt = attempt + 1
         v = '4,' .. attempt .. ',' .. publication .. rest
         call('HSET', key, 'v', #v < 400 and v .. tail or push(v, '4' .. stamp), 'w', runner)
-        leases[#leases + 1] = until_ms
-        leases[#leases + 1] = id
-        count(queue, -1, 1)
-        note('4' .. attempt, id)
+        leases[granted + 1] = until_ms
+        granted = granted + 2
+        leases[granted] = id
+        if queue ~= here then
+          here, line = queue, listed(left, queue)
+        end
+        line[#line + 1] = id
+        if deadline ~= '0' then
+          ease(queue, id)
+        end
+        run(queue, 1)
+        if attempt ~= began then
+          began, group = attempt, noted('4' .. attempt)
+        end
+        group[#group + 1] = id
         code = attempt * 4 + 1
       elseif state == '4' then
         code = attempt * 4 + 3
@@ -33,12 +47,13 @@ for i = 4, #ARGV, 2 do
       end
     end
   end
-  codes[#codes + 1] = code
+  answered = answered + 1
+  codes[answered] = code
 end
 
-if #leases > 0 then
+if granted > 0 then
   spread(leases, 'ZADD', base .. 'leases')
 end
-write_counts()
+write_lines()
 announce()
 return { now, codes }

@@ -5,12 +5,16 @@
 --   t  tenant    e  envelope    w  runner    x  error    o  result    g  isolation group    b  earliest start of a
 --   BLOCKED one    a  first chunk of a later attempt    raw, topic  a message that nobody could read
 -- `v` is one string because one read, one prefix comparison and one write are all that a hot script needs. `queue`
--- is '<pool>.<level>'; each step of the history is '<state digit><ms><reason>', joined by ';', oldest first.
+-- is '<pool>.<level>.<index of the tenant>.<model>', of which only the model may have dots; records of before there were
+-- lines have '<pool>.<level>', and are counted under that until they end. Each step of the history is
+-- '<state digit><ms><reason>', joined by ';', oldest first.
 --
 -- Beside the records a partition has the sorted sets by time: leases, timers (SCHEDULED and RETRYING), deadlines (of
--- what has not ended), unpublished (tickets), schedules, and shelf:<name>; by number: after (follow-ups); by id:
--- ix:<index> and dead:<index>. kids and c:<parent> name those that depend on a task, p:<child> what it waits for.
--- tenants maps a tenant to its index, and behind a space to where the pruning of that index goes on.
+-- what has not ended), unpublished (tickets), schedules, shelf:<name>, w:<queue> (who is QUEUED there, by the time since
+-- when), and u:<model> (who is QUEUED and was not promoted, by its deadline; `urgent` is the set of those models); by
+-- number: after (follow-ups); by id: ix:<index> and dead:<index>. kids and c:<parent> name those that depend on a task,
+-- p:<child> what it waits for. tenants maps a tenant to its index, and behind a space to where the pruning of that index
+-- goes on. q counts by queue: '<queue>.queued', '.running', and '.waiting' for those that wait on no lane.
 local base, call = KEYS[1], redis.call
 local sub, match, concat = string.sub, string.match, table.concat
 local key_of = base .. 't:'
@@ -33,13 +37,18 @@ end
 
 -- Changes to tell of: ids grouped under '<state digit><attempt>', with '+' behind for output.
 local groups, heads = {}, {}
-local function note(head, id)
+local function noted(head)
   local group = groups[head]
   if not group then
     group = {}
     groups[head] = group
     heads[#heads + 1] = head
   end
+  return group
+end
+
+local function note(head, id)
+  local group = noted(head)
   group[#group + 1] = id
 end
 
@@ -75,45 +84,37 @@ local function announce()
   end
 end
 
--- Queue counters, summed up here and written once for each queue.
-local queued, running, resting = {}, {}, {}
-local function count(queue, waits, runs)
-  queued[queue] = (queued[queue] or 0) + waits
-  running[queue] = (running[queue] or 0) + runs
+-- Calls a command that takes any number of members, in pieces that fit on Lua's stack and hold whole pairs.
+local function spread(list, command, key, option)
+  for first = 1, #list, 4000 do
+    local last = math.min(first + 3999, #list)
+    if option then
+      call(command, key, option, unpack(list, first, last))
+    else
+      call(command, key, unpack(list, first, last))
+    end
+  end
 end
 
--- The same for those that wait on no lane.
+-- How many begin and end to run, and to wait on no lane: summed up here and written once for each queue.
+local running, resting = {}, {}
+local function run(queue, number)
+  running[queue] = (running[queue] or 0) + number
+end
+
 local function rest(queue, number)
   resting[queue] = (resting[queue] or 0) + number
 end
 
-local function write_counts()
-  for queue, waits in pairs(queued) do
-    if waits ~= 0 then
-      call('HINCRBY', base .. 'q', queue .. '.queued', waits)
-    end
-    if running[queue] ~= 0 then
-      call('HINCRBY', base .. 'q', queue .. '.running', running[queue])
-    end
-  end
-  for queue, number in pairs(resting) do
-    if number ~= 0 then
-      call('HINCRBY', base .. 'q', queue .. '.waiting', number)
+local function add_up(numbers, kind)
+  for queue, number in pairs(numbers) do
+    if number ~= 0 and call('HINCRBY', base .. 'q', queue .. kind, number) == 0 then
+      call('HDEL', base .. 'q', queue .. kind)
     end
   end
 end
 
--- Calls a command that takes any number of members, in pieces that fit on Lua's stack.
-local function spread(list, ...)
-  local head = { ... }
-  for first = 1, #list, 4000 do
-    local args = {}
-    for i = 1, #head do
-      args[i] = head[i]
-    end
-    for i = first, math.min(first + 3999, #list) do
-      args[#args + 1] = list[i]
-    end
-    call(unpack(args))
-  end
+local function write_counts()
+  add_up(running, '.running')
+  add_up(resting, '.waiting')
 end

@@ -10,7 +10,6 @@ local function begin(id, key, v)
   local attempt, publication, after, queue = match(v, '^%d,(%d+),(%d+)(,%d+,%d+,%d+,%d+,([^;]+).*)$')
   rest(queue, -1)
   if tonumber(record[3] or 0) <= now then
-    count(queue, 1, 0)
     requeue(id, key, attempt, publication, after, 'PARENTS_ENDED', record[1], record[2])
     return 2
   end
@@ -57,6 +56,6 @@ for i = 2, #ARGV, 5 do
 end
 
 local member = keep_ticket(stamp, parked)
-write_counts()
+write_lines()
 announce()
 return { member, back, verdicts }

@@ -1,20 +1,30 @@
--- Stands before the scripts that make tasks QUEUED again, after the prelude.
--- `back` is what must be published: id, publication, envelope, isolation of each, flat; `ticket` says so for the sweeper.
+-- Stands before the scripts that make tasks QUEUED again, after lines.lua.
+-- `back` is what must be published: id, publication, envelope, isolation, '1' for the express lane of each, flat;
+-- `ticket` says so for the sweeper.
 local back, ticket = {}, {}
-local function hand_out(id, publication, envelope, isolation)
+local function hand_out(id, publication, envelope, isolation, express)
   ticket[#ticket + 1] = publication .. ':' .. id
   back[#back + 1] = id
   back[#back + 1] = publication
   back[#back + 1] = envelope
   back[#back + 1] = isolation or ''
+  back[#back + 1] = express or ''
 end
 
--- Makes a task QUEUED under the next publication. `rest` is v from the comma before `returned` on.
-local function requeue(id, key, attempt, publication, rest, reason, envelope, isolation)
+-- Puts a QUEUED task, or one that becomes so, under the next publication. `after` is v from the comma before `returned`
+-- on.
+local function republish(id, key, attempt, publication, after, reason, envelope, isolation, express)
   publication = publication + 1
-  call('HSET', key, 'v', push('3,' .. attempt .. ',' .. publication .. rest, '3' .. stamp .. reason))
+  call('HSET', key, 'v', push('3,' .. attempt .. ',' .. publication .. after, '3' .. stamp .. reason))
   note('3' .. attempt, id)
-  hand_out(id, publication, envelope, isolation)
+  hand_out(id, publication, envelope, isolation, express)
+end
+
+-- Makes a task QUEUED under the next publication, at the end of its line.
+local function requeue(id, key, attempt, publication, after, reason, envelope, isolation)
+  local deadline, queue = match(after, '^,%d+,%d+,%d+,(%d+),([^;]+)')
+  enter(queue, id, deadline)
+  republish(id, key, attempt, publication, after, reason, envelope, isolation)
 end
 
 -- Keeps the ticket, due after the usual time, or at once with the score 0; returns it, '' for none. With `parked` it has

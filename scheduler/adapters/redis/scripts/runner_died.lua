@@ -23,7 +23,7 @@ for i = 6, #ARGV, 4 do
         returned, why = returned + 1, 'RUNNER_DIED'
       end
       requeue(id, key, attempt, publication, ',' .. returned .. rest, why, '', isolation)
-      count(queue, 1, -1)
+      run(queue, -1)
       if isolation ~= '' then
         call('HSET', key, 'g', isolation)
       else
@@ -38,6 +38,6 @@ if #freed > 0 then
   spread(freed, 'ZREM', base .. 'leases')
 end
 keep_ticket(0)
-write_counts()
+write_lines()
 announce()
 return #freed

@@ -1,6 +1,6 @@
 -- Reads tickets that are at least so old. ARGV: age ms, limit, bytes of envelopes that are enough. Returns for each the
--- ticket and id, publication, envelope, isolation, flat, of those of its tasks that are still QUEUED under that number;
--- 0 stands for those that wait.
+-- ticket and id, publication, envelope, isolation, '1' for the express lane, flat, of those of its tasks that are still
+-- QUEUED under that number; 0 stands for those that wait.
 local before = string.format('%.0f', now - ARGV[1])
 local enough, bytes = tonumber(ARGV[3]), 0
 local found = {}
@@ -17,6 +17,7 @@ for _, ticket in ipairs(call('ZRANGEBYSCORE', base .. 'unpublished', '-inf', bef
         tasks[#tasks + 1] = record[2]
         bytes = bytes + #record[2]
         tasks[#tasks + 1] = record[3] or ''
+        tasks[#tasks + 1] = match(v, '^3.*PROMOTED$') and '1' or ''
       end
     end
   end

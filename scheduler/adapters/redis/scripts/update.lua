@@ -22,12 +22,12 @@ local function place(id, key, state, not_before)
   return state
 end
 
--- Moves a task between the counters of its queues.
-local function recount(queue, state, number)
+-- Takes a waiting task off its queue.
+local function take_off(queue, id, state, deadline)
   if state == '3' then
-    count(queue, number, 0)
+    leave(queue, id, deadline)
   else
-    rest(queue, number)
+    rest(queue, -1)
   end
 end
 
@@ -38,16 +38,18 @@ for i = 2, #ARGV, 7 do
   local record = call('HMGET', key, 'v', 't', 'g')
   local verdict = 4
   if record[1] and record[2] == tenant then
-    local state, attempt, publication, middle, pool, before, history =
-      match(record[1], '^(%d),(%d+),(%d+)(,%d+,%d+,%d+),%d+,([^;]*)(%.%d+)(;.*)$')
+    local state, attempt, publication, middle, standing, queue, history =
+      match(record[1], '^(%d),(%d+),(%d+)(,%d+,%d+,%d+),(%d+),([^;]*)(;.*)$')
     if state == '4' or state >= '6' then
       verdict = 2
     elseif publication ~= expected or replaced ~= '' and redis.sha1hex(call('HGET', key, 'e')) ~= replaced then
       verdict = 3
     else
       verdict = 1
-      local after = middle .. ',' .. deadline .. ',' .. pool .. '.' .. level .. history
+      local moved = string.gsub(queue, '^([^.]*%.)%d+', '%1' .. level)
+      local after = middle .. ',' .. deadline .. ',' .. moved .. history
       local to = place(id, key, state, not_before)
+      take_off(queue, id, state, standing)
       if to == '3' then
         requeue(id, key, attempt, publication, after, 'UPDATED', envelope, record[3])
       else
@@ -55,6 +57,7 @@ for i = 2, #ARGV, 7 do
         call('HSET', key, 'v', push(v, to .. stamp .. 'UPDATED'))
         note(to .. attempt, id)
         hand_out(id, 0, envelope, record[3])
+        rest(moved, 1)
         parked = true
       end
       call('HSET', key, 'e', envelope)
@@ -63,14 +66,14 @@ for i = 2, #ARGV, 7 do
       else
         call('ZREM', base .. 'deadlines', id)
       end
-      recount(pool .. before, state, -1)
-      recount(pool .. '.' .. level, to, 1)
+      -- Another update of this task may follow: what is gathered for it must not be written in another order.
+      write_lines()
+      entered, left, resting, urged, eased = {}, {}, {}, {}, {}
     end
   end
   verdicts[#verdicts + 1] = verdict
 end
 
 local member = keep_ticket(stamp, parked)
-write_counts()
 announce()
 return { member, back, verdicts }

@@ -8,7 +8,6 @@ for _, id in ipairs(due) do
     match(record[1] or '', '^([15]),(%d+),(%d+)(,%d+,%d+,%d+,%d+,([^;]+).*)$')
   if state then
     requeue(id, key, attempt, publication, others, state == '1' and 'DUE' or 'RETRY', record[2], record[3])
-    count(queue, 1, 0)
     rest(queue, -1)
   end
 end
@@ -17,6 +16,6 @@ if #due > 0 then
   spread(due, 'ZREM', base .. 'timers')
 end
 local member = keep_ticket(stamp)
-write_counts()
+write_lines()
 announce()
 return { member, back }
