@@ -279,6 +279,16 @@ class TellsRuns(Protocol):
 
 
 @runtime_checkable
+class SharesRuns(Protocol):
+    """An engine whose capacity is not how much it executes at the same time."""
+
+    @property
+    def together(self) -> int:
+        """Return how many requests one run takes at most."""
+        ...
+
+
+@runtime_checkable
 class Preempts(Protocol):
     """An engine that can pause what it holds for the sake of something more urgent."""
 
@@ -299,6 +309,8 @@ class StepTimes:
     """The rest of the step: text, planning, caches, bookkeeping."""
     prefill_tokens: int = 0
     decode_rows: int = 0
+    pieces: Sequence[tuple[str, float]] = ()
+    """The pieces of prompts that were read: the key of the request, and the seconds that its piece took."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,8 +99,7 @@ class Stepper:
         prompt = row.generation.prompt
         began_s = time.perf_counter()
         logits = self._session.prefill(row.slot, prompt[row.held : row.held + count], row.held)
-        step.prefill_s += time.perf_counter() - began_s
-        step.prefill_tokens += count
+        step.read(row.generation.key, count, time.perf_counter() - began_s)
         row.held += count
         if row.held == len(prompt) and self._prefixes is not None:
             self._prefixes.store(row.generation.tenant, prompt, row.slot, row.held)

@@ -16,6 +16,7 @@ from inference.settings import EngineSettings
 from observability import logs
 from services.connections import QueueSettings, RedisSettings, RetentionSettings, TelemetrySettings
 from services.lifecycle import run_service
+from services.policy_settings import PolicySettings
 from services.settings import load
 
 SERVICE: Final = "runner"
@@ -30,6 +31,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         queues=load(QueueSettings, section="queues", file=None, environ=environ),
         telemetry=load(TelemetrySettings, section="telemetry", file=None, environ=environ),
         retention=load(RetentionSettings, section="retention", file=None, environ=environ),
+        policy=load(PolicySettings, section="policy", file=None, environ=environ),
     )
 
 

@@ -12,10 +12,9 @@ from inference.settings import EngineSettings
 from observability import names, tracing
 from observability.metrics import RunnerMetrics, new_registry, serve_metrics
 from scheduler.adapters.clock import SystemClock
-from scheduler.adapters.redis import RedisLeases, RedisMembership, RedisOutcomes, connect
-from scheduler.errors import StartupRefused
-from scheduler.policies.levels import WeightedLevels, parse_weights
+from scheduler.adapters.redis import RedisLeases, RedisMembership, RedisOutcomes, RedisPolicies, connect
 from services.connections import QueueSettings, RedisSettings, RetentionSettings, TelemetrySettings
+from services.policy_settings import PolicySettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +27,7 @@ class Settings:
     queues: QueueSettings
     telemetry: TelemetrySettings
     retention: RetentionSettings = field(default_factory=RetentionSettings)
+    policy: PolicySettings = field(default_factory=PolicySettings)
 
 
 @asynccontextmanager
@@ -36,10 +36,7 @@ async def build(settings: Settings) -> AsyncIterator[Runner]:
 
     Raises StartupRefused when a setting cannot be used.
     """
-    try:
-        levels = WeightedLevels(parse_weights(settings.queues.weights))
-    except ValueError as error:
-        raise StartupRefused(f"FOREBAY_QUEUES_WEIGHTS: {error}")
+    policy = settings.policy.to_policy(settings.queues.weights)
     retention = settings.retention.limits()
     async with AsyncExitStack() as stack:
         end_tracing = tracing.configure(
@@ -58,9 +55,14 @@ async def build(settings: Settings) -> AsyncIterator[Runner]:
             )
         yield Runner(
             settings.runner,
-            Stores(RedisLeases(client, retention), RedisOutcomes(client, retention), RedisMembership(client)),
+            Stores(
+                RedisLeases(client, retention),
+                RedisOutcomes(client, retention),
+                RedisMembership(client),
+                RedisPolicies(client),
+            ),
             SystemClock(),
-            levels,
+            policy,
             RunnerMetrics(registry, settings.runner.model),
             lambda report: load_engine(settings.runner.path, settings.engine, report),
             metrics_address,

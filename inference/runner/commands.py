@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from inference.runner.held import Held
+from scheduler.policies.policy import Policy
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +29,15 @@ class HandBack:
 
 
 @dataclass(frozen=True, slots=True)
+class Follow:
+    """Let what waits enter the engine by another policy."""
+
+    policy: Policy
+
+
+@dataclass(frozen=True, slots=True)
 class Stop:
     """Forget everything, close the engine and end."""
 
 
-Command = Admit | Cancel | HandBack | Stop
+Command = Admit | Cancel | HandBack | Follow | Stop

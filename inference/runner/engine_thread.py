@@ -16,15 +16,17 @@ from inference.engine import Chunk, Engine, Failed, Interruptible, Preempts, Rep
 from inference.journal import JournalWriter
 from inference.model_errors import failure_of, wants_memory
 from inference.runner.admission import AdmissionQueue
-from inference.runner.commands import Admit, Cancel, Command, HandBack, Stop
+from inference.runner.commands import Admit, Cancel, Command, Follow, HandBack, Stop
 from inference.runner.generation_report import GenerationReport
 from inference.runner.held import Held
 from inference.runner.inside import Inside
+from inference.runner.measuring import Measuring
 from inference.runner.stuck import EngineHung, EngineStuck
 from inference.runner.to_loop import EngineEvents, ToLoop
 from inference.runner.watchdog import Watchdog
 from observability.generation import GenerationMetrics, Holdings
 from scheduler.errors import DeadlinePassed
+from scheduler.policies.policy import Policy
 from scheduler.states import Level
 
 SECOND_INTERRUPT_S: Final = 0.05
@@ -66,6 +68,7 @@ class EngineThread:
         self._obeyed = 0
         """Number of the latest cancel that the thread has carried out."""
         self._inside = Inside(journal)
+        self._measuring = Measuring()
         self._started: set[str] = set()
         self._interruptible: Interruptible | None = None
         """The engine once it is open, when a run of it can be stopped."""
@@ -114,6 +117,10 @@ class EngineThread:
         """Give back everything that waits, through `EngineEvents.returned`."""
         self._inbox.put(HandBack())
 
+    def follow(self, policy: Policy) -> None:
+        """Let what waits enter the engine by another policy, before the next step."""
+        self._inbox.put(Follow(policy))
+
     def stop(self) -> None:
         """Forget everything, close the engine and end the thread."""
         self._inbox.put(Stop())
@@ -133,6 +140,7 @@ class EngineThread:
         if self._generation is not None and isinstance(engine, ReportsGeneration):
             self._report = GenerationReport(engine, self._generation(engine.stats()))
         self._inside.watch(engine)
+        self._measuring.watch(engine)
         self._to_loop.settle(self.opened, engine)
         # A long run that can be stopped is stopped by its deadline, or by whoever does not want it any more.
         if self._watchdog_s > 0 and self._interruptible is None:
@@ -153,12 +161,14 @@ class EngineThread:
                 self._take_in(engine)
             if engine.active:
                 self._inside.step()
-                watchdog.began_s = time.monotonic()
+                began_s = watchdog.began_s = time.monotonic()
                 try:
                     updates = engine.step()
                 except Exception as error:
                     updates = self._survive(engine, error)
                 watchdog.began_s = None
+                ended_s = time.monotonic()
+                self._measuring.stepped(updates, ended_s - began_s, ended_s)
                 if updates:
                     self._stepped(len(updates))
                 if self._report is not None:
@@ -171,12 +181,13 @@ class EngineThread:
         """Let in what has a place, and what is so urgent that others give up theirs."""
         active = engine.active
         room = engine.capacity - active
+        now_s = time.monotonic()
         if room > 0:
-            self._fill(engine, self._queue.take(room, occupied=active > 0))
+            self._fill(engine, self._queue.take(room, occupied=active > 0, now_s=now_s))
         elif self._preempts is not None and self._queue.critical:
             places = self._preempts.preemptable(Level.CRITICAL)
             if places > 0:
-                self._fill(engine, self._queue.take_critical(places))
+                self._fill(engine, self._queue.take_critical(places, now_s=now_s))
 
     def _survive(self, engine: Engine, error: Exception) -> Sequence[Update]:
         """Go on after a step that ran out of memory, when one request alone can be the reason and is let go of.
@@ -214,9 +225,12 @@ class EngineThread:
                                 engine.cancel(key)
                                 self._started.discard(key)
                                 self._inside.leave(key)
+                        self._measuring.leave(keys)
                         self._obeyed = order
                     case HandBack():
                         self._to_loop.give_back([task.key for task in self._queue.clear()])
+                    case Follow(policy):
+                        self._queue.follow(policy)
                     case Stop():
                         return False
                 command = self._inbox.get_nowait()
@@ -235,13 +249,14 @@ class EngineThread:
                     Failed(task.key, DeadlinePassed("the deadline passed while it waited in its runner"))
                 )
                 continue
-            task.admitted_s = now
+            self._measuring.enter(task, now)
             if self._report is not None:
                 self._report.admitted(now - task.received_s)
             assert request is not None, "only readable work is admitted"
             try:
                 engine.admit(task.key, request)
             except Exception as error:
+                self._measuring.leave((task.key,))
                 refused.append(Failed(task.key, error))
         if refused:
             self._send(refused)

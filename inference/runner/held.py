@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from inference.engine import GenerateRequest, Request
 from scheduler.policies.failures import Backoff
@@ -20,17 +20,33 @@ class Fate(IntEnum):
     RETURNED = 3
 
 
+class Cost(NamedTuple):
+    """What an execution cost."""
+
+    execute_s: float
+    """How long it took."""
+    work_s: float
+    """Its part of the engine's time."""
+    output_tokens: int = 0
+
+
 class Source(Protocol):
     """Who assigned a task and wants to know what became of it."""
 
-    def settle(self, task_id: str, attempt: int, fate: Fate) -> None:
-        """Report one assignment; its credit goes back with the report."""
+    def settle(
+        self, task_id: str, attempt: int, fate: Fate, cost: Cost | None = None, *, failed: bool = False
+    ) -> None:
+        """Report one assignment; its credit goes back with the report. No cost says that it was not executed, `failed`
+        that another runner could have done better.
+        """
         ...
 
 
 @dataclass(slots=True, eq=False)
 class Held:
-    """One leased task. The event loop owns it, except `admitted_s`, which the engine thread sets once."""
+    """One leased task. The event loop owns it, except `admitted_s`, `work_s` and `execute_s`, which the engine thread
+    sets before it tells of the end.
+    """
 
     key: str
     """Names the attempt to the engine: a task may be assigned here again while an old attempt of it still runs."""
@@ -48,6 +64,10 @@ class Held:
     """What the engine gets; let go of when it is admitted. None from the start for work that could not be read."""
     admitted_s: float = 0.0
     """Monotonic time at which the engine took it in; 0 before."""
+    work_s: float = 0.0
+    """Its part of the engine's time so far, in seconds."""
+    execute_s: float = 0.0
+    """From `admitted_s` until the engine was through with it, in seconds; 0 before."""
     operation: str = ""
     """What a generation does, by OpenTelemetry's name; empty for tensors."""
     streamed: bool = False

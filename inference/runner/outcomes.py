@@ -15,11 +15,13 @@ from typing import Final, Protocol, TypeVar
 
 from inference.engine import Chunk, Done, Failed, GenerateOutput
 from inference.runner import results
-from inference.runner.held import Held
+from inference.runner.held import Cost, Held
 from inference.runner.results import PendingText
 from scheduler.errors import ModelFailed, RecordsUnavailable
+from scheduler.policies.failures import may_be_the_runners
 from scheduler.ports.clock import Clock
 from scheduler.ports.records import Ending, OutcomeStore, Written
+from scheduler.states import TaskState
 
 FIRST_PAUSE_S: Final = 0.05
 LONGEST_PAUSE_S: Final = 2.0
@@ -54,6 +56,21 @@ class Outcome:
         knows of attempts that are not charged.
         """
         return self.ending.retry_in_ms >= 0 and self.held.attempt < self.held.max_attempts
+
+    @property
+    def blames_runner(self) -> bool:
+        """Whether another runner could have done better."""
+        ending = self.ending
+        return ending.state is TaskState.FAILED and may_be_the_runners(ending.reason)
+
+    @property
+    def cost(self) -> Cost | None:
+        """What the execution cost; None for one that the input ended, or that was none."""
+        held = self.held
+        if not held.execute_s or not (self.ending.state is TaskState.SUCCEEDED or self.blames_runner):
+            return None
+        tokens = 0 if self.generated is None else self.generated.output_tokens
+        return Cost(held.execute_s, held.work_s, tokens)
 
 
 class OutcomeListener(Protocol):

@@ -12,7 +12,7 @@ from typing import Final
 from forebay.dispatch.v1.dispatch_service_pb2 import Hello
 from forebay.models.v1 import model_service_pb2 as models
 from forebay.runner.v1.runner_service_pb2_grpc import add_RunnerServiceServicer_to_server
-from inference.engine import Engine, EngineKind, Preempts, ReportsGeneration
+from inference.engine import Engine, EngineKind, Preempts, ReportsGeneration, SharesRuns
 from inference.journal import JournalWriter
 from inference.runner.admission import AdmissionQueue
 from inference.runner.announcing import Announcer
@@ -29,11 +29,14 @@ from inference.runner.workload import Workload
 from observability import names
 from observability.metrics import RunnerMetrics
 from scheduler.errors import ModelUnusable, RecordsUnavailable
-from scheduler.policies.levels import WeightedLevels
+from scheduler.policies.level_modes import levels_for
+from scheduler.policies.policy import Policy
 from scheduler.ports.clock import Clock
 from scheduler.ports.membership import Membership
+from scheduler.ports.policies import PolicyStore
 from scheduler.ports.records import LeaseStore, OutcomeStore
 from services.lifecycle import RunningServer, Service, grpc_server
+from services.policy_following import PolicyFollower
 
 TENSOR_CREDITS: Final = 1024
 GENERATIONS_AHEAD: Final = 2
@@ -54,6 +57,7 @@ class Stores:
     leases: LeaseStore
     outcomes: OutcomeStore
     membership: Membership
+    policies: PolicyStore
 
 
 class Runner:
@@ -64,13 +68,15 @@ class Runner:
         settings: RunnerSettings,
         stores: Stores,
         clock: Clock,
-        levels: WeightedLevels,
+        policy: Policy,
         metrics: RunnerMetrics,
         open_engine: OpenEngine,
         metrics_address: str = "",
         watchdog_s: float = 0.0,
     ) -> None:
-        """A step of the engine may last for `watchdog_s`; 0 for no limit."""
+        """`policy` is the one that the platform is started with. A step of the engine may last for `watchdog_s`; 0 for
+        no limit.
+        """
         self._settings = settings
         self._stores = stores
         self._clock = clock
@@ -81,9 +87,11 @@ class Runner:
         self._board = StatusBoard(self._identity, self._held)
         self._announcer = Announcer(self._board, stores.membership)
         self._journal = _open_journal(settings.journal)
+        queue = AdmissionQueue(levels_for(policy))
+        queue.follow(policy)
         self._thread = EngineThread(
             self._load,
-            AdmissionQueue(levels),
+            queue,
             lambda: self._workload,
             settings.output_flush_ms / 1000,
             partial(metrics.batch, names.HOP_EXECUTE),
@@ -91,6 +99,9 @@ class Runner:
             watchdog_s=watchdog_s,
             journal=self._journal,
             generation=metrics.generation,
+        )
+        self._follower = PolicyFollower(
+            stores.policies, policy, lambda followed, version: self._thread.follow(followed), clock
         )
         self._capacity = 0
         self._cache_tokens = 0
@@ -111,13 +122,14 @@ class Runner:
         async with grpc_server(self._settings.listen, [service], grace_s=LAST_WORDS_S) as server:
             self._board.at(server.address, self._metrics_address)
             async with asyncio.TaskGroup() as group:
-                announcing = group.create_task(self._announcer.run())
+                sides = [group.create_task(self._announcer.run()), group.create_task(self._follower.run())]
                 try:
                     engine = await self._opened(stop, group)
                     if engine is not None:
                         await self._serve(engine, server, stop)
                 finally:
-                    announcing.cancel()
+                    for side in sides:
+                        side.cancel()
                     self._board.close()
         usable = self._board.state != models.RUNNER_STATE_FAILED
         if usable:
@@ -162,7 +174,15 @@ class Runner:
         # An engine that preempts gives a CRITICAL task another one's place, so it must find room in the runner.
         reserve = engine.capacity if isinstance(engine, Preempts) else 0
         credit = CreditPool(settings.credits or ahead + reserve)
-        hello = Hello(runner=self._identity.id, model=settings.model, pool=settings.pool, reserve=reserve)
+        hello = Hello(
+            runner=self._identity.id,
+            model=settings.model,
+            pool=settings.pool,
+            reserve=reserve,
+            zone=settings.zone,
+            weight=settings.weight,
+            slots=engine.together if isinstance(engine, SharesRuns) else engine.capacity,
+        )
         schedulers = Schedulers(
             stores.membership,
             clock,

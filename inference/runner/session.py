@@ -3,7 +3,7 @@
 import asyncio
 
 from forebay.dispatch.v1.dispatch_service_pb2 import AttachRequest, Hello
-from inference.runner.held import Fate
+from inference.runner.held import Cost, Fate
 
 
 class Session:
@@ -45,12 +45,21 @@ class Session:
         self._granted -= tasks
         self._held += tasks
 
-    def settle(self, task_id: str, attempt: int, fate: Fate) -> None:
+    def settle(
+        self, task_id: str, attempt: int, fate: Fate, cost: Cost | None = None, *, failed: bool = False
+    ) -> None:
         """Report one assignment; its credit goes back in the same message."""
         if self._closed:
             return
         self._held -= 1
-        self._next.settled.add(id=task_id, attempt=attempt, fate=fate.value)
+        settled = self._next.settled.add(id=task_id, attempt=attempt, fate=fate.value)
+        if cost is not None:
+            settled.cost.execute_us = int(cost.execute_s * 1e6)
+            settled.cost.work_us = int(cost.work_s * 1e6)
+            if cost.output_tokens:
+                settled.cost.output_tokens = cost.output_tokens
+        if failed:
+            settled.failed = True
         if not self._dirty:
             self._dirty = True
             self._ready.set()

@@ -20,6 +20,10 @@ class RunnerSettings:
     """The pool of tasks that it serves."""
     listen: str = "127.0.0.1:0"
     """host:port of its gRPC server; port 0 takes a free one."""
+    zone: str = ""
+    """Where it is, for example a rack or a region, for models whose tasks stay near. Default: nowhere in particular."""
+    weight: int = ranged(100, minimum=1, maximum=1_000_000)
+    """Its part of the work, beside others of the model, where routing goes by weight. Default 100."""
     metrics_listen: str = "127.0.0.1:0"
     """host:port of its Prometheus page; empty for none."""
     credits: int = 0

@@ -14,7 +14,7 @@ from forebay.dispatch.v1.dispatch_service_pb2 import Assignment
 from inference.engine import Chunk, Done, EngineKind, Failed, ModelCard, Update
 from inference.journal import JournalWriter
 from inference.runner import work
-from inference.runner.held import Fate, Held, Source
+from inference.runner.held import Cost, Fate, Held, Source
 from inference.runner.outcomes import Outcome, OutcomeWriter
 from inference.runner.telemetry import Telemetry
 from observability.propagation import trace_id_of
@@ -167,7 +167,7 @@ class Workload:
             if verdict is Written.FENCED:
                 fate = Fate.FENCED
                 _log.info("outcome refused", extra=_lost(held, "it ended or belongs to another attempt"))
-            held.source.settle(held.id, held.attempt, fate)
+            held.source.settle(held.id, held.attempt, fate, outcome.cost, failed=outcome.blames_runner)
         if not tasks:
             self._empty.set()
         self._telemetry.finished(outcomes, written, write_s)
@@ -204,11 +204,21 @@ class Workload:
         self._leave(tasks, fate)
 
     def _leave(self, tasks: Sequence[Held], fate: Fate) -> None:
+        now_s = time.monotonic()
         for held in tasks:
             del self._tasks[held.key]
-            held.source.settle(held.id, held.attempt, fate)
+            held.source.settle(held.id, held.attempt, fate, _cost_so_far(held, fate, now_s))
         if not self._tasks:
             self._empty.set()
+
+
+def _cost_so_far(held: Held, fate: Fate, now_s: float) -> Cost | None:
+    """Return what an execution cost that was broken off; None where there was none, and of a cancelled task: what
+    ended with a cost ended well.
+    """
+    if fate is Fate.TERMINAL or not held.admitted_s:
+        return None
+    return Cost(now_s - held.admitted_s, held.work_s)
 
 
 def _lost(held: Held, cause: str) -> dict[str, object]:

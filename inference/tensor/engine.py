@@ -103,6 +103,11 @@ class TensorEngine:
         """Whether requests are batched."""
         return self._share
 
+    @property
+    def together(self) -> int:
+        """How many requests one run takes at most; follows how long runs take."""
+        return self._pace.rows if self._share else 1
+
     def admit(self, key: str, request: Request) -> None:
         """Take a request in. Raises InvalidInput with every fault, fields as paths inside TaskSpec."""
         if not isinstance(request, TensorRequest):

@@ -16,15 +16,16 @@ from inference.runner.__main__ import read_settings
 from inference.runner.runner import Runner, Stores
 from observability.metrics import RunnerMetrics, new_registry
 from scheduler.adapters.clock import SystemClock
-from scheduler.policies.levels import WeightedLevels
+from scheduler.policies.policy import DEFAULT_POLICY
 from scheduler.ports.membership import SCHEDULER_ROLE
+from scheduler.ports.policies import StoredPolicy
 from scheduler.ports.records import Ending, Hold, Written
 from services.lifecycle import run_service
 from tests.unit.inference.runner.fakes import FakeEngine
 
 
 class Generous:
-    """Leases, outcomes and directory in one."""
+    """Leases, outcomes, directory and policy in one."""
 
     async def renew(self, holds: Sequence[Hold], lease_ms: int) -> list[bool]:
         return [True] * len(holds)
@@ -38,6 +39,9 @@ class Generous:
     async def announce(self, role: str, name: str, card: bytes, ttl_ms: int) -> None: ...
 
     async def withdraw(self, role: str, name: str) -> None: ...
+
+    async def policy(self) -> StoredPolicy:
+        return StoredPolicy(0, b"", 0)
 
 
 class PoisonableEngine(FakeEngine):
@@ -55,9 +59,9 @@ async def serve(stop: Any) -> None:
     stores = cast(Any, Generous())
     runner = Runner(
         read_settings(os.environ).runner,
-        Stores(stores, stores, stores),
+        Stores(stores, stores, stores, stores),
         SystemClock(),
-        WeightedLevels(),
+        DEFAULT_POLICY,
         RunnerMetrics(new_registry(), "m"),
         lambda report: PoisonableEngine(),
     )

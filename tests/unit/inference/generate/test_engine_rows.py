@@ -251,10 +251,14 @@ def test_a_step_tells_where_its_time_went(engine: GenerateEngine) -> None:
     engine.admit("a", free("some text", 3))
     engine.step()
     assert engine.times.prefill_tokens > 0
+    [(key, piece_s)] = engine.times.pieces
+    assert key == "a"
+    assert 0 < piece_s == engine.times.prefill_s
     assert engine.times.decode_rows == 0
     engine.step()
     times = engine.times
     assert (times.prefill_tokens, times.decode_rows) == (0, 1)
+    assert not times.pieces
     assert min(times.decode_s, times.sample_s, times.other_s) > 0
     assert engine.stats().kv_tokens > 0
 

@@ -24,7 +24,7 @@ from inference.engine import (
     TensorRequest,
     Update,
 )
-from inference.runner.held import Fate, Held
+from inference.runner.held import Cost, Fate, Held
 from scheduler.errors import InvalidInput, ModelFailed
 from scheduler.ids import new_ids
 from scheduler.ports.records import NewTask
@@ -39,9 +39,18 @@ class NoSource:
 
     def __init__(self) -> None:
         self.settled: list[tuple[str, int, Fate]] = []
+        self.costs: dict[str, Cost | None] = {}
+        """By task."""
+        self.failed: set[str] = set()
+        """Tasks that another runner could have done better."""
 
-    def settle(self, task_id: str, attempt: int, fate: Fate) -> None:
+    def settle(
+        self, task_id: str, attempt: int, fate: Fate, cost: Cost | None = None, *, failed: bool = False
+    ) -> None:
         self.settled.append((task_id, attempt, fate))
+        self.costs[task_id] = cost
+        if failed:
+            self.failed.add(task_id)
 
 
 class FakeEngine:

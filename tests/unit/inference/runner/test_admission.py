@@ -2,7 +2,11 @@
 
 from inference.engine import GenerateRequest
 from inference.runner.admission import AdmissionQueue
+from inference.runner.held import Held
+from inference.runner.waiting_line import WaitingLine
 from scheduler.policies.levels import WeightedLevels
+from scheduler.policies.policy import LevelMode, Policy
+from scheduler.policies.strict import StrictLevels
 from scheduler.states import Level
 
 from .fakes import held, suspect
@@ -148,3 +152,67 @@ def test_critical_tasks_never_enter_beside_suspects_nor_before_those_that_wait()
     assert [task.key for task in queue.take(1, occupied=True)] == ["x2"]
     assert queue.take_critical(1) == []
     assert keys(queue, 1) == ["c"]
+
+
+def due(key: str, deadline_s: float, level: Level = Level.NORMAL) -> Held:
+    """Make a task that was leased when the monotonic clock said 100, and must have ended at `deadline_s` of it."""
+    task = held(key, level)
+    task.received_s = 100.0
+    task.deadline_ms = task.lease_time_ms + int((deadline_s - 100.0) * 1000)
+    return task
+
+
+def test_tasks_whose_time_runs_out_go_first_the_earliest_deadline_in_front() -> None:
+    queue = queue_of(a=Level.NORMAL)
+    queue.add([due("far", 500.0), due("near", 114.0), due("nearer", 112.0)])
+    assert [task.key for task in queue.take(1, now_s=100.0)] == ["a"]
+    assert [task.key for task in queue.take(9, now_s=105.0)] == ["nearer", "near", "far"]
+
+
+def test_a_far_deadline_or_an_unknown_time_changes_nothing() -> None:
+    queue = queue_of(a=Level.NORMAL)
+    queue.add([due("near", 101.0)])
+    assert keys(queue, 9) == ["a", "near"]
+    queue.add([held("b"), due("far", 111.0)])
+    assert [task.key for task in queue.take(9, now_s=100.0)] == ["b", "far"]
+
+
+def test_a_near_deadline_does_not_lift_a_task_out_of_its_level() -> None:
+    queue = queue_of(a=Level.CRITICAL)
+    queue.add([due("near", 101.0, Level.LOW)])
+    assert [task.key for task in queue.take(1, now_s=100.0)] == ["a"]
+
+
+def test_a_task_that_was_removed_is_not_met_again_by_its_deadline() -> None:
+    queue = AdmissionQueue(WeightedLevels())
+    queue.add([due("near", 101.0), held("b")])
+    assert queue.remove("near")
+    assert [task.key for task in queue.take(9, now_s=100.0)] == ["b"]
+
+
+def test_deadlines_of_tasks_that_left_are_not_kept_without_bound() -> None:
+    line = WaitingLine()
+    line.add(held("stays"))
+    for place in range(500):
+        line.add(due(str(place), 10_000.0 + place))
+        line.remove(str(place))
+    assert len(line._due) <= 32
+    assert [task.key for task in line.take(9)[0]] == ["stays"]
+
+
+def test_another_policy_orders_what_waits_already() -> None:
+    queue = AdmissionQueue(WeightedLevels())
+    queue.add([held(f"h{i}", Level.HIGH) for i in range(100)])
+    queue.add([held(f"l{i}", Level.LOW) for i in range(100)])
+    queue.follow(Policy(level_mode=LevelMode.STRICT, express_slack_s=0.0))
+    assert all(key.startswith("h") for key in keys(queue, 50))
+    queue.add([due("near", 101.0, Level.HIGH)])
+    assert [task.key for task in queue.take(1, now_s=100.0)] == ["h50"]
+    queue.follow(Policy(weights=dict.fromkeys(Level, 1)))
+    assert sum(key.startswith("l") for key in keys(queue, 40)) == 20
+
+
+def test_strict_levels_order_a_runner_too() -> None:
+    queue = AdmissionQueue(StrictLevels())
+    queue.add([held("low", Level.LOW), held("high", Level.HIGH)])
+    assert keys(queue, 9) == ["high", "low"]

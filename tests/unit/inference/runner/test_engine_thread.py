@@ -266,6 +266,18 @@ async def test_a_task_whose_deadline_passes_while_it_waits_never_enters_the_engi
     assert isinstance(failed.error, DeadlinePassed)
 
 
+async def test_what_a_task_cost_is_known_before_its_end_is_told() -> None:
+    engine, heard = FakeEngine(EngineKind.GENERATE), Heard()
+    tasks = [held(key, request=GenerateRequest(prompt="hi", max_tokens=5)) for key in "ab"]
+    began_s = time.monotonic()
+    async with thread_of(engine, heard) as thread:
+        thread.admit(tasks)
+        await heard.until(lambda: len(heard.ended()) == 2)
+        spent_s = time.monotonic() - began_s
+        assert all(0 < task.work_s <= task.execute_s <= spent_s for task in tasks)
+        assert sum(task.work_s for task in tasks) <= spent_s
+
+
 async def test_a_request_that_the_engine_refuses_fails_alone() -> None:
     engine, heard = FakeEngine(EngineKind.GENERATE), Heard()
     async with thread_of(engine, heard) as thread:

@@ -8,7 +8,7 @@ from inference.runner.held import Held
 from inference.runner.leases import LeaseKeeper
 from scheduler.adapters.clock import FakeClock
 from scheduler.errors import RecordsUnavailable
-from scheduler.ports.records import Hold, LeaseReply, PublishTicket, Republication
+from scheduler.ports.records import Hold, LeaseReply, PublishTicket, Republication, Wanted
 
 from .fakes import held
 
@@ -29,7 +29,7 @@ class Store:
         self.asked.set()
         return [hold.id not in self.lost for hold in holds]
 
-    async def lease(self, wanted: Sequence[tuple[str, int]], runner: str, lease_ms: int) -> list[LeaseReply]:
+    async def lease(self, wanted: Sequence[Wanted], runner: str, lease_ms: int) -> list[LeaseReply]:
         raise NotImplementedError
 
     async def give_back(self, holds: Sequence[Hold]) -> tuple[list[Republication], list[PublishTicket]]:

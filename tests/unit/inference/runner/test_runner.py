@@ -30,7 +30,8 @@ from observability.metrics import RunnerMetrics, new_registry
 from scheduler.adapters.clock import SystemClock
 from scheduler.adapters.memory import MemoryStore
 from scheduler.errors import ModelUnusable
-from scheduler.policies.levels import WeightedLevels
+from scheduler.policies.policy import DEFAULT_POLICY
+from scheduler.ports.records import Wanted
 from scheduler.states import TaskState
 from services.lifecycle import Service, grpc_server
 
@@ -97,9 +98,9 @@ class Bench:
                 grace_s=grace_s,
                 hard_kill_after_s=self.hard_kill_after_s,
             ),
-            Stores(self.store.records, self.store.records, self.store.membership),
+            Stores(self.store.records, self.store.records, self.store.membership, self.store.policies),
             SystemClock(),
-            WeightedLevels(),
+            DEFAULT_POLICY,
             RunnerMetrics(new_registry(), "m"),
             open_engine,
             watchdog_s=self.watchdog_s,
@@ -108,7 +109,7 @@ class Bench:
     async def assign(self, *specs: object) -> list[str]:
         sent: list[Assignment] = [assignment(spec) for spec in specs]  # type: ignore[arg-type]
         await self.store.records.create([new_task(one) for one in sent])
-        await self.store.records.lease([(one.envelope.id, 1) for one in sent], "runner-1", 10_000)
+        await self.store.records.lease([Wanted(one.envelope.id, 1) for one in sent], "runner-1", 10_000)
         self.scheduler.orders.put_nowait(AttachResponse(assignments=sent))
         return [one.envelope.id for one in sent]
 
@@ -146,9 +147,12 @@ async def test_it_attaches_executes_writes_settles_and_returns_the_credit() -> N
         assert scheduler.credits == 1024
         hello = scheduler.requests[0].hello
         assert (hello.runner, hello.model, hello.pool) == ("runner-1", "m", "default")
+        assert (hello.zone, hello.weight, hello.slots) == ("", 100, 8)
         ids = await b.assign(*[tensor_spec() for _ in range(200)])
         await scheduler.until(lambda: len(scheduler.settled) == 200)
         assert set(await b.states(ids)) == {TaskState.SUCCEEDED}
+        assert all(one.cost.execute_us >= one.cost.work_us >= 0 for one in scheduler.settled)
+        assert all(one.HasField("cost") and not one.failed for one in scheduler.settled)
         assert {one.fate for one in scheduler.settled} == {Settled.FATE_TERMINAL}
         assert sum(request.credits for request in scheduler.requests) == 1024 + 200
         assert len(scheduler.requests) < 60

@@ -4,7 +4,7 @@ import asyncio
 
 from forebay.dispatch.v1.dispatch_service_pb2 import AttachRequest, Hello, Settled
 from inference.runner.credit import CreditPool
-from inference.runner.held import Fate
+from inference.runner.held import Cost, Fate
 from inference.runner.session import Session
 
 
@@ -50,6 +50,17 @@ async def test_everything_settled_meanwhile_travels_in_one_message_with_its_cred
         ("c", 3, Settled.FATE_RETURNED),
     ]
     assert session.held == 1
+
+
+async def test_costs_travel_in_microseconds_and_only_where_there_are_any() -> None:
+    session = Session(Hello())
+    session.settle("a", 1, Fate.TERMINAL, Cost(1.5, 0.25, 7))
+    session.settle("b", 1, Fate.TERMINAL, failed=True)
+    ran, failed = (await said(session)).settled
+    assert (ran.cost.execute_us, ran.cost.work_us, ran.cost.output_tokens) == (1_500_000, 250_000, 7)
+    assert not ran.failed
+    assert failed.failed
+    assert not failed.HasField("cost")
 
 
 async def test_a_second_scheduler_takes_half_of_the_credit_and_gives_it_back_when_it_leaves() -> None:

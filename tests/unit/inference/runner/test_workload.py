@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -22,15 +23,15 @@ from inference.engine import (
     TensorOutput,
 )
 from inference.journal import JournalWriter, read_journal
-from inference.runner.held import Fate, Held
+from inference.runner.held import Cost, Fate, Held
 from inference.runner.telemetry import Telemetry
 from inference.runner.workload import Workload
 from observability.metrics import RunnerMetrics, new_registry, page
 from scheduler.adapters.clock import FakeClock
 from scheduler.adapters.memory import MemoryStore
-from scheduler.errors import ModelFailed
+from scheduler.errors import DeadlinePassed, ForebayError, InvalidInput, ModelFailed
 from scheduler.policies.failures import Backoff
-from scheduler.ports.records import Record
+from scheduler.ports.records import Record, Wanted
 from scheduler.states import Level, TaskState
 
 from .fakes import NoSource, assignment, generate_spec, new_task, tensor_spec
@@ -71,7 +72,7 @@ class Bench:
         before = len(self.executor.admitted)
         sent = [assignment(spec) for spec in specs]  # type: ignore[arg-type]
         await self.store.records.create([new_task(one) for one in sent])
-        replies = await self.store.records.lease([(one.envelope.id, 1) for one in sent], "r", 10_000)
+        replies = await self.store.records.lease([Wanted(one.envelope.id, 1) for one in sent], "r", 10_000)
         assert [reply.attempt for reply in replies] == [1] * len(sent)
         if spoil:
             for one in sent:
@@ -112,6 +113,72 @@ async def test_an_executed_task_is_written_then_settled_as_terminal() -> None:
         assert [(await b.record(task.id)).state for task in tasks] == [TaskState.SUCCEEDED] * 2
     assert b.fates() == [Fate.TERMINAL] * 2
     assert len(b.workload) == 0
+
+
+def measured(task: Held, execute_s: float = 3.0, work_s: float = 0.5) -> Held:
+    """Write into a task what the engine thread would have measured."""
+    task.admitted_s, task.execute_s, task.work_s = 100.0, execute_s, work_s
+    return task
+
+
+async def test_a_task_that_ended_well_is_settled_with_what_it_cost() -> None:
+    async with bench(EngineKind.GENERATE) as b:
+        [task] = await b.lease(generate_spec())
+        choices = [Choice("ab", (1, 2), Finish.STOP), Choice("c", (3,), Finish.STOP)]
+        b.workload.updated([Done(measured(task).key, GenerateOutput(choices, 3, 0.1))])
+        await b.workload.emptied()
+    assert b.source.costs[task.id] == Cost(3.0, 0.5, 3)
+    assert not b.source.failed
+
+
+async def test_a_failure_that_another_runner_could_mend_is_told_as_one() -> None:
+    async with bench() as b:
+        [task] = await b.lease(tensor_spec())
+        b.workload.updated([Failed(measured(task).key, ModelFailed("no"))])
+        await b.workload.emptied()
+    assert b.source.costs[task.id] == Cost(3.0, 0.5)
+    assert b.source.failed == {task.id}
+
+
+@pytest.mark.parametrize("error", [InvalidInput.of("generate", "no"), DeadlinePassed("too late")])
+async def test_what_the_input_or_the_time_is_to_blame_for_has_no_cost_and_blames_no_runner(
+    error: ForebayError,
+) -> None:
+    async with bench() as b:
+        [task] = await b.lease(tensor_spec())
+        b.workload.updated([Failed(measured(task).key, error)])
+        await b.workload.emptied()
+    assert b.source.costs[task.id] is None
+    assert not b.source.failed
+
+
+async def test_a_damaged_envelope_blames_no_runner() -> None:
+    async with bench() as b:
+        await b.lease(tensor_spec(), spoil=True)
+        await b.workload.emptied()
+    assert not b.source.failed
+
+
+async def test_what_is_handed_back_costs_what_was_spent_so_far_and_nothing_before_it_began() -> None:
+    async with bench() as b:
+        runs, waits = await b.lease(tensor_spec(), tensor_spec())
+        runs.admitted_s, runs.work_s = time.monotonic() - 1.0, 0.25
+        b.workload.abandon()
+        await b.workload.emptied()
+    cost = b.source.costs[runs.id]
+    assert cost is not None
+    assert cost.work_s == 0.25
+    assert cost.execute_s >= 1.0
+    assert b.source.costs[waits.id] is None
+
+
+async def test_a_cancelled_task_is_settled_without_a_cost() -> None:
+    async with bench() as b:
+        [task] = await b.lease(tensor_spec())
+        task.admitted_s, task.work_s = time.monotonic(), 0.25
+        b.workload.cancelled([task.id])
+        await b.workload.emptied()
+    assert b.source.costs[task.id] is None
 
 
 async def test_a_damaged_envelope_is_never_executed_and_fails() -> None:

@@ -123,6 +123,7 @@ def test_a_model_whose_rows_are_not_requests_runs_them_one_by_one(
 ) -> None:
     engine = opened(build(tmp_path / "model.onnx"))
     assert not engine.shares_runs
+    assert engine.together == 1
     shape = (2, 3) if build is onnx_models.fixed else (1, 4)
     for key in "ab":
         engine.admit(key, TensorRequest({"x": np.ones(shape, np.float32)}))
