@@ -31,6 +31,26 @@ SECONDS: Final = (
 )
 TOKEN_SECONDS: Final = (0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1.0)
 SIZES: Final = tuple(float(2**power) for power in range(11))
+RATIOS: Final = (
+    0.01,
+    0.03,
+    0.1,
+    0.2,
+    0.33,
+    0.5,
+    0.67,
+    0.8,
+    0.9,
+    1.1,
+    1.25,
+    1.5,
+    2.0,
+    3.0,
+    5.0,
+    10.0,
+    30.0,
+    100.0,
+)
 _NAMES_SHOWN: Final = 64
 
 # A second series for each counter, of the time of its making, which nobody asks for.
@@ -108,6 +128,13 @@ class GatewayMetrics(_Finished, _Batches):
         self._oldest = Gauge(
             names.QUEUE_OLDEST_AGE, "Age of the oldest waiting task seen", queue, registry=registry
         )
+        self._work = Gauge(names.QUEUE_WORK, "Expected work of what waits", queue, registry=registry)
+        self._share = Gauge(
+            names.QUEUE_SHARE, "Part of the work that a level is to get", queue, registry=registry
+        )
+        self._share_got = Gauge(
+            names.QUEUE_SHARE_GOT, "Part of the work that a level got lately", queue, registry=registry
+        )
         self._calls = BatchHistogram(
             names.RPC_SERVER_CALL_DURATION,
             "Duration of incoming calls; streams from their first to their last message",
@@ -116,16 +143,33 @@ class GatewayMetrics(_Finished, _Batches):
             registry,
         )
 
-    def queue(self, pool: str, level: str, depth: int, running: int, oldest_age_s: float) -> None:
-        """Show one queue as it is now; the age is 0 when nothing waits."""
+    def queue(
+        self,
+        pool: str,
+        level: str,
+        *,
+        depth: int,
+        running: int,
+        oldest_age_s: float,
+        work_s: float = 0.0,
+        share: float = 0.0,
+        share_got: float = 0.0,
+    ) -> None:
+        """Show one queue as it is now; the age is 0 when nothing waits. Shares are 0 to 1."""
         shown = self._pool(pool)
         self._depth.labels(shown, level).set(depth)
         self._running.labels(shown, level).set(running)
         self._oldest.labels(shown, level).set(oldest_age_s)
+        self._work.labels(shown, level).set(work_s)
+        self._share.labels(shown, level).set(share)
+        self._share_got.labels(shown, level).set(share_got)
 
     def forget_queues(self) -> None:
         """Show no queue: nothing is known of them now."""
-        for gauge in (self._depth, self._running, self._oldest):
+        for gauge in (
+            *(self._depth, self._running, self._oldest),
+            *(self._work, self._share, self._share_got),
+        ):
             gauge.clear()
 
     def submitted(self, level: str, count: int) -> None:
@@ -159,12 +203,24 @@ class SchedulerMetrics(_Finished, _Batches):
         self._wait = BatchHistogram(
             names.TASK_QUEUE_DURATION, "From acceptance to the lease", (names.LABEL_LEVEL,), SECONDS, registry
         )
+        self._model = _Names()
+        self._prediction = BatchHistogram(
+            names.PREDICTION_ERROR,
+            "Work that tasks did cost, divided by what was expected of them",
+            (names.LABEL_MODEL,),
+            RATIOS,
+            registry,
+        )
 
     def started(self, level: str, waits_s: Iterable[float]) -> None:
         """Count leased tasks by how long each had waited, in seconds."""
         waits = list(waits_s)
         self._started.labels(level).inc(len(waits))
         self._wait.observe(waits, level)
+
+    def predicted(self, model: str, ratios: Iterable[float]) -> None:
+        """Count finished tasks of one model by their cost, divided by what was expected of it."""
+        self._prediction.observe(ratios, self._model(model))
 
 
 class RunnerMetrics(_Finished, _Batches):

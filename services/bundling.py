@@ -12,7 +12,7 @@ from google.protobuf.message import DecodeError
 from forebay.tasks.v1.envelope_pb2 import Bundle, Envelope
 from observability.propagation import to_properties
 from scheduler.bundles import MAX_BUNDLE_BYTES, MAX_BUNDLE_TASKS, bundle_properties
-from scheduler.lanes import Lane, shorter_lane
+from scheduler.lanes import Lane, express_lane, shorter_lane
 from scheduler.ports.log import LogPublisher
 from scheduler.ports.records import Republication
 from scheduler.states import Level
@@ -62,7 +62,12 @@ class Bundler:
             size = len(task.envelope)
             place: Lane | str = envelope.pool
             if task.publication and not parked:
-                place = lane = shorter_lane(envelope.pool, level, envelope.tenant, self._lanes, self._given)
+                if task.express:
+                    place = lane = express_lane(envelope.pool, level, self._lanes)
+                else:
+                    place = lane = shorter_lane(
+                        envelope.pool, level, envelope.tenant, self._lanes, self._given
+                    )
                 self._given[lane] = self._given.get(lane, 0) + size
             waiting = self._open.setdefault(place, _Open())
             if not waiting.takes(size):

@@ -16,6 +16,7 @@ from services.connections import (
     TelemetrySettings,
 )
 from services.lifecycle import run_service
+from services.policy_settings import PolicySettings
 
 
 async def main(stop: asyncio.Event) -> None:
@@ -23,13 +24,16 @@ async def main(stop: asyncio.Event) -> None:
     environ = os.environ
     telemetry = settings.load(TelemetrySettings, section="telemetry", file=None, environ=environ)
     logs.configure("scheduler", level=telemetry.log_level)
+    queues = settings.load(QueueSettings, section="queues", file=None, environ=environ)
+    policy = settings.load(PolicySettings, section="policy", file=None, environ=environ)
     async with build(
         settings.load(SchedulerSettings, section="scheduler", file=None, environ=environ),
         redis=settings.load(RedisSettings, section="redis", file=None, environ=environ),
         broker=settings.load(BrokerSettings, section="broker", file=None, environ=environ),
-        queues=settings.load(QueueSettings, section="queues", file=None, environ=environ),
+        queues=queues,
         retention=settings.load(RetentionSettings, section="retention", file=None, environ=environ),
         telemetry=telemetry,
+        policy=policy.to_policy(queues.weights),
     ):
         await stop.wait()
 

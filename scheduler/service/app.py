@@ -1,5 +1,6 @@
 """The scheduler's composition root: ports meet adapters here and nowhere else in this process."""
 
+import random
 import secrets
 import socket
 from collections.abc import AsyncIterator
@@ -19,6 +20,7 @@ from scheduler.adapters.redis import (
     RedisLeases,
     RedisMembership,
     RedisPauses,
+    RedisPolicies,
     RedisQueries,
     RedisSchedules,
     RedisShelves,
@@ -27,9 +29,9 @@ from scheduler.adapters.redis import (
     RedisWalk,
     connect,
 )
-from scheduler.errors import RunnerLost, StartupRefused
+from scheduler.errors import RunnerLost
 from scheduler.lanes import queue_lanes
-from scheduler.policies.levels import WeightedLevels, parse_weights
+from scheduler.policies.policy import DEFAULT_POLICY, Policy
 from scheduler.service.scheduler import Ports, Scheduler
 from scheduler.service.settings import SchedulerSettings
 from scheduler.states import Level
@@ -55,16 +57,13 @@ async def build(
     queues: QueueSettings,
     retention: RetentionSettings,
     telemetry: TelemetrySettings,
+    policy: Policy = DEFAULT_POLICY,
 ) -> AsyncIterator[str]:
     """Run a scheduler while the context is open; yields the address of its gRPC server.
 
     Leaving it refuses new runners, lets running tasks end within the grace period, acknowledges what is settled,
     and closes everything in reverse order. Raises StartupRefused, RecordsUnavailable or LogUnavailable.
     """
-    try:
-        weights = parse_weights(queues.weights)
-    except ValueError as error:
-        raise StartupRefused(f"setting queues.weights: {error}") from None
     kept = retention.limits()
     registry = new_registry()
     member = f"{socket.gethostname()}-{secrets.token_hex(4)}"
@@ -107,6 +106,7 @@ async def build(
                 dead_letters=RedisDeadLetters(store, kept),
                 schedules=RedisSchedules(store),
                 pauses=RedisPauses(store),
+                policies=RedisPolicies(store),
                 shelves=RedisShelves(store),
                 walk=RedisWalk(store),
                 events=RedisEvents(store),
@@ -115,12 +115,14 @@ async def build(
                 clock=SystemClock(),
             ),
             settings,
-            {pool: WeightedLevels(weights) for pool in queues.pools},
+            queues.pools,
+            policy,
             queues.lanes,
             to_status(
                 RunnerLost("every attempt ended with the death of its runner or the loss of its lease")
             ).SerializeToString(),
             SchedulerMetrics(registry),
+            random.Random(),
         )
         service = Service(
             SERVICE_NAME, lambda server: add_DispatchServiceServicer_to_server(scheduler.servicer, server)

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -13,13 +13,17 @@ from forebay.dispatch.v1.dispatch_service_pb2 import AttachRequest, AttachRespon
 from forebay.dispatch.v1.dispatch_service_pb2_grpc import DispatchServiceServicer
 from scheduler.errors import InvalidInput, ServerUnavailable, ShuttingDown
 from scheduler.lanes import Lane
+from scheduler.ports.clock import Clock
 from scheduler.ports.records import Hold
+from scheduler.routing.breaker import WINDOW
 from scheduler.service.entry import Waiting
+from scheduler.service.learning import Learning
 from scheduler.service.rates import Rates
 from scheduler.service.republisher import Republisher
 from scheduler.service.resting import Resting
 from scheduler.service.runners import Roster, RunnerStream
 from scheduler.service.settlement import Settlement
+from scheduler.states import Level
 
 log = logging.getLogger(__name__)
 
@@ -38,17 +42,24 @@ class DispatchServicer(DispatchServiceServicer):
         resting: Resting,
         republisher: Republisher,
         rates: Rates,
+        learning: Learning,
         credit: asyncio.Event,
+        clock: Clock,
         *,
         lease_ms: int,
+        correct: Callable[[str, Level, str, str, float], None],
     ) -> None:
+        """`correct` hears of which pool, level, tenant and model counters are off, by how many milliseconds of work."""
         self._roster = roster
         self._settlement = settlement
         self._resting = resting
         self._republisher = republisher
         self._rates = rates
+        self._learning = learning
         self._credit = credit
+        self._clock = clock
         self._lease_ms = lease_ms
+        self._correct = correct
         self.closing = asyncio.Event()
         """Set at shutdown: streams end, no new ones begin."""
 
@@ -112,6 +123,7 @@ class DispatchServicer(DispatchServiceServicer):
         """Settle messages of tasks that need nothing any more; put handed-back ones on the log again first."""
         ended: list[Waiting] = []
         returned: list[tuple[Waiting, Hold]] = []
+        reports: dict[RunnerStream, list[tuple[Waiting, Settled]]] = {}
         terminal: Counter[Lane] = Counter()
         for item in settled:
             found = self._roster.find(item.id, item.attempt)
@@ -119,7 +131,8 @@ class DispatchServicer(DispatchServiceServicer):
                 # Assigned over a stream that broke: its message rests and will be found stale.
                 continue
             stream, running = found
-            del stream.holds[item.id]
+            stream.release(item.id)
+            reports.setdefault(stream, []).append((running.task, item))
             if item.fate == Settled.FATE_RETURNED:
                 returned.append((running.task, Hold(item.id, item.attempt)))
             else:
@@ -128,9 +141,29 @@ class DispatchServicer(DispatchServiceServicer):
                     terminal[running.task.lane] += 1
         for lane, count in terminal.items():
             self._rates.ended(lane.pool, lane.level, count)
+        for stream, report in reports.items():
+            self._heard_report(stream, report)
         self._settlement.settle(ended)
         if returned:
             await self._give_back(returned)
+
+    def _heard_report(self, stream: RunnerStream, report: Sequence[tuple[Waiting, Settled]]) -> None:
+        """Learn what tasks cost, and how their runner does."""
+        learned = self._learning.settled(report)
+        for share, delta_ms in learned.corrections.items():
+            self._correct(*share, delta_ms)
+        stream.showed(learned.spent_ms, learned.expected_ms)
+        # One without a cost was not executed, and one that was broken off says nothing about its runner.
+        outcomes = [
+            item.failed
+            for _, item in report
+            if item.failed or (item.fate == Settled.FATE_TERMINAL and item.HasField("cost"))
+        ]
+        if not any(outcomes):
+            # All that is looked back at.
+            outcomes = outcomes[:WINDOW]
+        if self._roster.outcome(stream, outcomes, self._clock.monotonic()):
+            self._credit.set()
 
     async def _give_back(self, returned: Sequence[tuple[Waiting, Hold]]) -> None:
         done = False

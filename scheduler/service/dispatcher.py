@@ -5,21 +5,25 @@ on, over the stream that the runner's `attachment.py` holds, in inference/runner
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from forebay.dispatch.v1.dispatch_service_pb2 import AttachResponse
 from observability import names, tracing
 from observability.metrics import SchedulerMetrics
 from scheduler.errors import RecordsUnavailable, ServerUnavailable
 from scheduler.lanes import Lane
+from scheduler.policies.policy import DEFAULT_POLICY, Policy
 from scheduler.ports.clock import Clock
-from scheduler.ports.records import Hold, Lease, LeaseReply, LeaseStore
+from scheduler.ports.records import Hold, Lease, LeaseReply, LeaseStore, Wanted
+from scheduler.routing.routers import Routers
 from scheduler.service.entry import PoolWindow, Waiting
 from scheduler.service.intake import Intake
+from scheduler.service.rates import Rates
 from scheduler.service.republisher import Republisher
 from scheduler.service.resting import Resting
-from scheduler.service.runners import Roster, RunnerStream, Running
+from scheduler.service.runners import Roster, RunnerStream
 from scheduler.service.settlement import Settlement
+from scheduler.service.sharing_out import share_out
 from scheduler.service.traced_lease import traced_lease
 from scheduler.states import Level
 
@@ -38,6 +42,8 @@ class Dispatcher:
         window: PoolWindow,
         intake: Intake,
         roster: Roster,
+        routers: Routers,
+        rates: Rates,
         leases: LeaseStore,
         settlement: Settlement,
         resting: Resting,
@@ -53,6 +59,8 @@ class Dispatcher:
         self._window = window
         self._intake = intake
         self._roster = roster
+        self._routers = routers
+        self._rates = rates
         self._leases = leases
         self._settlement = settlement
         self._resting = resting
@@ -62,6 +70,11 @@ class Dispatcher:
         self._metrics = metrics
         self._batch = batch
         self._lease_ms = lease_ms
+        self._expire_early = DEFAULT_POLICY.expire_early
+
+    def follow(self, policy: Policy) -> None:
+        """Go by another policy from now on."""
+        self._expire_early = policy.expire_early
 
     async def run(self) -> None:
         """Assign for ever, a batch at a time; sleeps while there is no work or no credit."""
@@ -72,22 +85,29 @@ class Dispatcher:
                 pass
 
     async def _round(self) -> bool:
+        now_s = self._clock.monotonic()
         tasks = self._window.take(
-            self._roster.credits(self._pool), self._batch, self._roster.reserves(self._pool)
+            self._roster.credits(self._pool, now_s),
+            self._batch,
+            self._roster.reserves(self._pool, now_s),
+            now_ms=self._clock.now_ms(),
         )
         if not tasks:
             return False
         lanes: set[Lane] = {task.lane for task in tasks}
         self._intake.made_room(lanes)
-        shares = self._roster.share_out(self._pool, tasks)
+        shares, left = share_out(self._roster, self._routers, self._pool, tasks, now_s)
+        self._take_back_charges(left)
+        for task in left:
+            self._window.add(task)
         async with asyncio.TaskGroup() as group:
             for stream, share in shares.items():
                 group.create_task(self._lease(stream, share))
-        return True
+        return bool(shares)
 
     async def _lease(self, stream: RunnerStream, tasks: Sequence[Waiting]) -> None:
         """Lease a batch for one runner and send it what was granted."""
-        wanted = [(task.id, task.publication) for task in tasks]
+        wanted = [Wanted(task.id, task.publication, self._need_ms(task)) for task in tasks]
         ids = [task.id for task in tasks]
         called_back: set[str] = set()
         stream.leasing.update(ids)
@@ -99,6 +119,7 @@ class Dispatcher:
             # Unknown which were leased: looking again later tells (such a lease runs out by itself).
             log.warning("leasing failed: the record store does not answer", extra={"tasks": len(tasks)})
             stream.credits += len(tasks)
+            self._take_back_charges(tasks)
             self._resting.rest(tasks)
             await self._clock.sleep(BACKOFF_S)
             return
@@ -121,6 +142,8 @@ class Dispatcher:
             else:
                 stale.append(task)
         stream.credits += len(tasks) - len(granted)
+        for not_started in (stale, expired, held):
+            self._take_back_charges(not_started)
         self._settlement.settle(stale)
         self._settlement.settle(expired)
         self._resting.rest(held)
@@ -131,6 +154,17 @@ class Dispatcher:
             await self._assign(stream, granted, leasing_ns, leasing_ns + lease_ns)
             if called_back:
                 stream.send(AttachResponse(cancelled=called_back))
+
+    def _take_back_charges(self, tasks: Iterable[Waiting]) -> None:
+        """Let levels and tenants not pay for what left the window and did not start: a cancelled flood would shut out
+        everything behind it.
+        """
+        for task in tasks:
+            self._window.correct(task.lane.level, task.tenant, task.model, -task.expected.work_ms)
+
+    def _need_ms(self, task: Waiting) -> int:
+        """Return how long before its deadline a task must start to have a chance; 0 where nobody can say."""
+        return int(task.expected.least_ms) if task.deadline_ms and self._expire_early else 0
 
     async def _assign(
         self,
@@ -149,7 +183,7 @@ class Dispatcher:
         traced = tracing.enabled()
         waits_s: dict[Level, list[float]] = {}
         for task, reply in granted:
-            stream.holds[task.id] = Running(task, reply.attempt)
+            stream.hold(task, reply.attempt)
             assignment = message.assignments.add(
                 envelope=task.envelope, attempt=reply.attempt, lease_time_ms=reply.time_ms
             )
@@ -161,6 +195,7 @@ class Dispatcher:
         stream.send(message)
         self._metrics.batch(names.HOP_LEASE, len(granted))
         for level, waits in waits_s.items():
+            self._rates.started(self._pool, level, stream.model, len(waits))
             self._metrics.started(level.label, waits)
 
     async def _take_back(self, granted: Sequence[tuple[Waiting, LeaseReply]]) -> None:

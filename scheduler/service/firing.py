@@ -114,4 +114,5 @@ def task_of(schedule: StoredSchedule, definition: Schedule, due_ms: int, now_ms:
         envelope.deadline_ms,
         key,
         envelope.fingerprint,
+        model=envelope.model,
     )

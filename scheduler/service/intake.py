@@ -14,6 +14,8 @@ from scheduler.lanes import Lane
 from scheduler.ports.clock import Clock
 from scheduler.ports.log import Delivery, LogConsumer
 from scheduler.service.entry import PoolWindow, Waiting
+from scheduler.service.learning import Learning
+from scheduler.service.rates import Rates
 from scheduler.service.settlement import Settlement
 from scheduler.service.unreadable import Graveyard
 from scheduler.window import WaitingTask
@@ -30,13 +32,20 @@ class Intake:
         window: PoolWindow,
         arrived: asyncio.Event,
         clock: Clock,
+        learning: Learning,
+        rates: Rates,
+        lanes: int,
     ) -> None:
+        """`lanes` is how many lanes of a queue tenants share: the one behind them is the express lane."""
         self._consumer = consumer
         self._graveyard = graveyard
         self._settlement = settlement
         self._window = window
         self._arrived = arrived
         self._clock = clock
+        self._learning = learning
+        self._rates = rates
+        self._lanes = lanes
         self._room: dict[Lane, asyncio.Event] = {}
 
     async def drain(self, lane: Lane) -> None:
@@ -79,6 +88,8 @@ class Intake:
         now_ns = self._clock.now_ms() * 1_000_000
         bundle = self._settlement.opened(delivery, len(publications))
         tasks: list[Waiting] = []
+        expect, pool = self._learning.expect, lane.pool
+        urgent = lane.index == self._lanes
         for publication in publications:
             envelope = publication.envelope
             tasks.append(
@@ -87,13 +98,19 @@ class Intake:
                     publication.publication,
                     envelope.model,
                     lane,
-                    envelope.create_time_ms,
+                    # What was to come later has waited since then, not since it was asked for.
+                    max(envelope.create_time_ms, envelope.not_before_ms),
                     envelope,
                     bundle,
                     now_ns,
                     publication.isolation,
+                    tenant=envelope.tenant,
+                    deadline_ms=envelope.deadline_ms,
+                    expected=expect(pool, envelope),
+                    urgent=urgent,
                 )
             )
+        self._rates.arrived(pool, lane.level, len(tasks))
         self._window.extend(lane, tasks)
         self._arrived.set()
 

@@ -53,6 +53,7 @@ def with_outputs(envelope: Envelope, results: Mapping[str, bytes]) -> bytes:
     changed.CopyFrom(envelope)
     changed.spec = spec.SerializeToString()
     changed.sha256 = sha256(changed.spec).digest()
+    changed.input_size = len(changed.spec)
     changed.takes_outputs = False
     changed.revision += 1
     return changed.SerializeToString()

@@ -9,6 +9,7 @@ from scheduler.ports.follow_ups import FollowUpStore
 from scheduler.ports.log import LogConsumer, LogPublisher
 from scheduler.ports.membership import Membership
 from scheduler.ports.pauses import PauseStore, ShelfStore
+from scheduler.ports.policies import PolicyStore
 from scheduler.ports.records import AdmissionStore, LeaseStore, QueryStore
 from scheduler.ports.schedules import ScheduleStore
 from scheduler.ports.sweeps import SweepStore
@@ -29,6 +30,7 @@ class Ports:
     dead_letters: DeadLetterStore
     schedules: ScheduleStore
     pauses: PauseStore
+    policies: PolicyStore
     shelves: ShelfStore
     walk: WalkStore
     events: EventFeed

@@ -25,5 +25,7 @@ class SchedulerSettings:
     """Longest time between two sweeps for what is due and what deaths interrupted, in seconds."""
     republish_after_ms: int = 5_000
     """Age from which a publication without acknowledgement is made again, in milliseconds."""
+    zone: str = ""
+    """Where it is, for example a rack or a region; the routing `zone_first` prefers runners that say the same."""
     grace_s: float = 10.0
     """How long running work may take to end after SIGTERM, in seconds."""

@@ -93,7 +93,7 @@ class Shelving:
             full = set(window.full_lanes())
             if not full:
                 continue
-            pauses, credits = self._pauses.of(pool), self._roster.credits(pool)
+            pauses, credits = self._pauses.of(pool), self._credits(pool)
             for lane, tasks in window.stuck(full, unserved).items():
                 able = {model for model in served if pauses.holding(lane.level, model) is None}
                 reasons: dict[tuple[str, Pause | None], list[Waiting]] = {}
@@ -119,7 +119,7 @@ class Shelving:
             if shelf is not None and shelf.pool in self._windows and self._can_open(shelf):
                 ready.setdefault((shelf.pool, shelf.model), []).append(shelf)
         for (pool, model), shelves in ready.items():
-            credit = self._roster.credits(pool).get(model, 0)
+            credit = self._credits(pool).get(model, 0)
             room = AHEAD * credit - self._windows[pool].waiting_for(model)
             for left, shelf in zip(range(len(shelves), 0, -1), sorted(shelves), strict=True):
                 # An equal part for each level: none waits for the shelf of another to be empty.
@@ -129,6 +129,9 @@ class Shelving:
                     await self._republisher.publish(tasks, tickets)
                     room -= len(tasks)
         return bool(ready)
+
+    def _credits(self, pool: str) -> Mapping[str, int]:
+        return self._roster.credits(pool, self._clock.monotonic())
 
     def _can_open(self, shelf: Shelf) -> bool:
         pause = self._pauses.of(shelf.pool).holding(shelf.level, shelf.model, shelf.labels)

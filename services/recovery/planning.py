@@ -99,6 +99,7 @@ def plan(envelope: Envelope, newest: int, finished: Finished) -> Plan:
             envelope.not_before_ms,
             waits_for,
             newest + 1,
+            envelope.model,
         ),
         release,
     )

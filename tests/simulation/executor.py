@@ -51,7 +51,8 @@ class SimulatedExecutor:
         poisoned: Callable[[], None],
     ) -> None:
         self._process = process
-        self._capacity = capacity
+        self.capacity = capacity
+        """Tasks that it executes at the same time."""
         self._began = began
         self._poisoned = poisoned
         self._queue = AdmissionQueue(WeightedLevels())
@@ -95,7 +96,7 @@ class SimulatedExecutor:
     def _fill(self) -> None:
         self._filling = False
         now_s = self._process.loop.time()
-        while room := self._capacity - len(self._inside):
+        while room := self.capacity - len(self._inside):
             tasks = self._queue.take(room, occupied=bool(self._inside))
             if not tasks:
                 return
@@ -128,6 +129,9 @@ class SimulatedExecutor:
             self._process.loop.call_later(inside.step_s, self._step, inside)
             self.owner.updated([Chunk(key, inside.words[-1], [1])])
             return
+        held = inside.held
+        held.execute_s = self._process.loop.time() - held.admitted_s
+        held.work_s = held.execute_s / self.capacity
         del self._inside[key]
         self._fill_soon()
         self.owner.updated([self._outcome(inside)])

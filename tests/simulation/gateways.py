@@ -10,14 +10,21 @@ from unittest import mock
 from forebay.queues.v1 import queue_service_pb2
 from forebay.tasks.v1 import schedule_service_pb2, task_pb2, task_service_pb2
 from observability.metrics import GatewayMetrics, new_registry
+from scheduler.policies.policy import DEFAULT_POLICY
 from scheduler.states import Level
 from services.connections import QueueSettings
 from services.gateway import assembly
 from services.gateway.assembly import Parts, Ports
+from services.gateway.caller import single_tenant
+from services.gateway.drafting import Drafter
+from services.gateway.expected_work import ExpectedWork
+from services.gateway.fingerprint import Fingerprints
 from services.gateway.limits import InFlight
 from services.gateway.publisher import bundle_publisher
+from services.gateway.quotas import Quotas
 from services.gateway.settings import GatewaySettings
 from services.gateway.tickets import ticket_marker
+from services.policy_following import PolicyFollower
 from tests.simulation.network import LOG, RECORDS, Client, Network
 from tests.simulation.processes import Process
 
@@ -59,7 +66,15 @@ class SimulatedGateway:
         async with AsyncExitStack() as stack:
             publisher = await stack.enter_async_context(bundle_publisher(ports.log))
             marker = await stack.enter_async_context(ticket_marker(ports.admissions, ports.clock))
-            parts = Parts(publisher, marker, hub, InFlight(1000, 1 << 30), _METRICS)
+            quotas = Quotas(ports.lines, ports.keys, ports.clock, ExpectedWork(ports.membership))
+            follower = PolicyFollower(
+                ports.policies, DEFAULT_POLICY, lambda policy, version: quotas.follow(policy), ports.clock
+            )
+            limits = InFlight(1000, 1 << 30)
+            drafter = Drafter(self._queues.pools, Fingerprints(b""))
+            parts = Parts(
+                publisher, marker, hub, limits, _METRICS, quotas, drafter, follower, single_tenant(TENANT)
+            )
             settings = GatewaySettings(tenant=TENANT)
             with ExitStack() as kept:
                 # A service is its servicer here: there is no server to register it with.

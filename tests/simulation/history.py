@@ -235,7 +235,7 @@ class History:
                     life.task = life.task or asked
 
     def _leased(self, call: Call, answer: Any) -> None:
-        for (task_id, publication), reply in zip(call.args[0], answer, strict=True):
+        for (task_id, publication, _), reply in zip(call.args[0], answer, strict=True):
             if reply.verdict is Lease.GRANTED:
                 life = self.lives[task_id]
                 life.leased_to[reply.attempt] = call.args[1]

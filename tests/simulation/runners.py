@@ -56,7 +56,7 @@ class SimulatedRunner:
         self.executor.owner = workload
         keeper = LeaseKeeper(records, clock, workload)
         credit = CreditPool(self._credits)
-        hello = Hello(runner=process.name, model=MODEL, pool="default")
+        hello = Hello(runner=process.name, model=MODEL, pool="default", slots=self.executor.capacity)
         schedulers = Schedulers(
             membership,
             clock,

@@ -100,8 +100,11 @@ def _any_attempt(world: World, args: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def _any_publication(world: World, args: tuple[Any, ...]) -> tuple[Any, ...]:
-    rows = [(task_id, number, _row(world, task_id)) for task_id, number in args[0]]
-    return ([(task_id, row.publication if row else number) for task_id, number, row in rows], *args[1:])
+    rows = [(wanted, _row(world, wanted.id)) for wanted in args[0]]
+    return (
+        [wanted._replace(publication=row.publication) if row else wanted for wanted, row in rows],
+        *args[1:],
+    )
 
 
 def _leased_again(world: World, args: tuple[Any, ...], answer: list[LeaseReply]) -> list[LeaseReply]:
@@ -111,8 +114,8 @@ def _leased_again(world: World, args: tuple[Any, ...], answer: list[LeaseReply])
 
 
 def _uncharged(world: World, args: tuple[Any, ...], answer: list[LeaseReply]) -> list[LeaseReply]:
-    for (task_id, _), reply in zip(args[0], answer, strict=True):
-        row = _row(world, task_id)
+    for wanted, reply in zip(args[0], answer, strict=True):
+        row = _row(world, wanted.id)
         if reply.verdict is Lease.GRANTED and row is not None:
             row.returned += 1
     return answer
@@ -125,9 +128,9 @@ def _revived(state: TaskState) -> Before:
         for ending in args[0]:
             row = _row(world, ending.id)
             if row is not None and row.state is state and row.attempt == ending.attempt:
-                world.store.records._state.counts[*row.queue, state] -= 1
-                world.store.records._state.counts[*row.queue, TaskState.RUNNING] += 1
+                world.store.records._state._leave(row)
                 row.state = TaskState.RUNNING
+                world.store.records._state._enter(row)
         return args
 
     return before

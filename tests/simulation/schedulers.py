@@ -4,13 +4,14 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from functools import partial
+from random import Random
 from typing import Any
 
 from observability.metrics import SchedulerMetrics, new_registry
 from scheduler.adapters.memory import MemoryStore
 from scheduler.errors import RunnerLost
 from scheduler.lanes import Lane
-from scheduler.policies.levels import WeightedLevels
+from scheduler.policies.policy import DEFAULT_POLICY
 from scheduler.ports.log import Delivery
 from scheduler.service.scheduler import Ports, Scheduler
 from scheduler.service.settings import SchedulerSettings
@@ -67,10 +68,12 @@ class SimulatedScheduler:
             self.process.name,
             ports,
             self._settings,
-            {"default": WeightedLevels()},
+            ["default"],
+            DEFAULT_POLICY,
             self._lanes_of_a_queue,
             _LOST,
             _METRICS,
+            Random(1),
         )
         address = f"{self.process.name}:1"
         self._switchboard.listen(address, self.process, scheduler)

@@ -46,6 +46,18 @@ def test_the_scheduler_counts_starts_and_waits(registry: CollectorRegistry) -> N
     assert value(f"{names.TASK_QUEUE_DURATION}_count", {"level": "normal"}) == 2
 
 
+def test_the_scheduler_shows_how_good_predictions_were_by_model(registry: CollectorRegistry) -> None:
+    metrics = SchedulerMetrics(registry)
+    metrics.predicted("m", [0.5, 1.0, 2.5])
+    for number in range(200):
+        metrics.predicted(f"made up {number}", [1.0])
+    value = registry.get_sample_value
+    name = names.PREDICTION_ERROR
+    assert value(f"{name}_sum", {"model": "m"}) == 4.0
+    assert value(f"{name}_bucket", {"model": "m", "le": "1.1"}) == 2
+    assert value(f"{name}_count", {"model": "other"}) == 200 - 63
+
+
 def test_the_gateway_shows_queues_and_none_when_it_knows_nothing_of_them(registry: CollectorRegistry) -> None:
     metrics = GatewayMetrics(registry)
     metrics.queue("default", "normal", depth=7, running=2, oldest_age_s=1.5)
@@ -82,7 +94,7 @@ def test_the_runner_counts_tokens_and_the_time_of_each(registry: CollectorRegist
 def test_pools_that_clients_make_up_do_not_fill_the_page(registry: CollectorRegistry) -> None:
     metrics = GatewayMetrics(registry)
     for number in range(1_000):
-        metrics.queue(f"made-up-{number}", "low", 1, 0, 0.0)
+        metrics.queue(f"made-up-{number}", "low", depth=1, running=0, oldest_age_s=0.0)
     depths = [s for family in registry.collect() if family.name == names.QUEUE_DEPTH for s in family.samples]
     assert len(depths) == 65
     assert registry.get_sample_value(names.QUEUE_DEPTH, {"pool": "other", "level": "low"}) == 1

@@ -12,7 +12,7 @@ from scheduler.adapters.clock import FakeClock
 from scheduler.adapters.memory import MemoryStore
 from scheduler.errors import RecordsUnavailable
 from scheduler.lanes import Lane
-from scheduler.policies.levels import WeightedLevels
+from scheduler.policies.policy import DEFAULT_POLICY
 from scheduler.ports.log import Delivery
 from scheduler.ports.membership import QUEUES_ROLE
 from scheduler.ports.pauses import Pause, StandingPause
@@ -42,7 +42,7 @@ class Yard:
     def __init__(self) -> None:
         self.clock = FakeClock()
         self.store = MemoryStore(self.clock).pauses
-        self.window = PoolWindow(256, WeightedLevels())
+        self.window = PoolWindow(256, DEFAULT_POLICY)
         self.wake = asyncio.Event()
         self.pauses = Pauses(self.store, {"default": self.window}, self.wake, self.clock)
 
@@ -172,7 +172,7 @@ async def test_while_the_records_are_away_the_last_pauses_hold_and_it_is_logged_
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     clock, store, wake = FakeClock(), Flaky(), asyncio.Event()
-    window = PoolWindow(256, WeightedLevels())
+    window = PoolWindow(256, DEFAULT_POLICY)
     pauses = Pauses(store, {"default": window}, wake, clock)
     store.standing = [StandingPause(Pause(model="m"), "", 0)]
     async with asyncio.TaskGroup() as group:

@@ -11,7 +11,7 @@ from forebay.queues.v1.queue_service_pb2 import ListQueuesResponse
 from forebay.tasks.v1.envelope_pb2 import Envelope
 from scheduler.errors import InvalidInput, ShuttingDown
 from scheduler.lanes import Lane
-from scheduler.ports.records import Cancelled, LeaseReply, Written
+from scheduler.ports.records import Cancelled, LeaseReply, Wanted, Written
 from scheduler.service import runners
 from scheduler.states import Level, TaskState
 
@@ -150,7 +150,7 @@ async def test_a_runner_that_leaves_while_its_tasks_are_leased_and_the_log_is_aw
     records, lease = world.store.records, world.store.records.lease
     leasing, go_on = asyncio.Event(), asyncio.Event()
 
-    async def slow(wanted: Sequence[tuple[str, int]], runner: str, lease_ms: int) -> list[LeaseReply]:
+    async def slow(wanted: Sequence[Wanted], runner: str, lease_ms: int) -> list[LeaseReply]:
         leasing.set()
         await go_on.wait()
         return await lease(wanted, runner, lease_ms)

@@ -14,6 +14,7 @@ from scheduler.lanes import Lane
 from scheduler.ports.records import Hold, NewTask, Written
 from scheduler.ports.sweeps import Death
 from scheduler.service import repair
+from scheduler.service.promotion import INTERVAL_S as PROMOTION_S
 from scheduler.states import Level, TaskState
 
 from .world import SETTINGS, World
@@ -50,7 +51,7 @@ async def test_an_idle_scheduler_asks_once_a_sweep_for_all_partitions(world: Wor
         for calls in (sweeps, follow_ups, schedules, membership):
             calls.made.clear()
         await world.pass_time(10)
-    assert sweeps.made == {"due": 10 / SETTINGS.sweep_s}
+    assert sweeps.made == {"due": 10 / SETTINGS.sweep_s, "promote": 10 / PROMOTION_S}
     assert not follow_ups.made
     assert not schedules.made
     assert membership.made["hold"] <= 4 * 5

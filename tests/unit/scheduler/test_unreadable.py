@@ -23,16 +23,18 @@ from scheduler.bundles import (
 from scheduler.errors import RecordsUnavailable
 from scheduler.ids import create_time_ms, derived_id, is_task_id, new_ids
 from scheduler.lanes import Lane
-from scheduler.policies.levels import WeightedLevels
+from scheduler.policies.policy import DEFAULT_POLICY
 from scheduler.ports.dead_letters import UNREADABLE_TENANT, UnreadableLetter
 from scheduler.ports.log import Delivery
 from scheduler.ports.walk import OpenTask
 from scheduler.service.entry import PoolWindow
 from scheduler.service.intake import Intake
+from scheduler.service.rates import Rates
 from scheduler.service.settlement import Settlement
 from scheduler.service.unreadable import AGAIN_S, Graveyard, Losses, letter_of
 from scheduler.states import Level, TaskState
 
+from .costs import learning_of
 from .world import World, ended
 
 LANE = Lane("default", Level.NORMAL, 0)
@@ -63,13 +65,22 @@ class Door:
         self.publisher = self.log.publisher()
         self.consumer = self.log.consumer([LANE])
         self.settlement = Settlement(self.consumer)
-        self.window = PoolWindow(256, WeightedLevels())
+        self.window = PoolWindow(256, DEFAULT_POLICY)
         self.arrived, self.losses = asyncio.Event(), Losses(self.settlement)
         self.graveyard = Graveyard(
             self.publisher, self.store.dead_letters, self.settlement, self.losses, self.clock
         )
+        rates = Rates(self.clock)
         self.intake = Intake(
-            self.consumer, self.graveyard, self.settlement, self.window, self.arrived, self.clock
+            self.consumer,
+            self.graveyard,
+            self.settlement,
+            self.window,
+            self.arrived,
+            self.clock,
+            learning_of(self.clock, rates),
+            rates,
+            8,
         )
 
     @asynccontextmanager

@@ -7,9 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scheduler.lanes import Lane
-from scheduler.policies.levels import WeightedLevels
+from scheduler.policies.backlog import IDLE_MODELS
+from scheduler.policies.expected import Expected
+from scheduler.policies.policy import DEFAULT_POLICY, LevelMode, Policy, TaskOrder
 from scheduler.states import Level
-from scheduler.window import WaitingTask, Window
+from scheduler.window import Contents, WaitingTask, Window
 
 
 @dataclass
@@ -18,7 +20,14 @@ class Bundle:
 
 
 def task(
-    name: str, level: Level = Level.NORMAL, model: str = "m", lane: int = 0, at: int = 0
+    name: str,
+    level: Level = Level.NORMAL,
+    model: str = "m",
+    lane: int = 0,
+    at: int = 0,
+    tenant: str = "",
+    deadline: int = 0,
+    work_ms: float = 1.0,
 ) -> WaitingTask[str, Bundle]:
     return WaitingTask(
         id=name,
@@ -29,11 +38,14 @@ def task(
         envelope=name,
         bundle=Bundle(),
         received_ns=at,
+        tenant=tenant,
+        deadline_ms=deadline,
+        expected=Expected(work_ms, work_ms),
     )
 
 
 def window(per_lane: int = 256) -> Window[str, Bundle]:
-    return Window(per_lane, WeightedLevels())
+    return Window(per_lane, DEFAULT_POLICY)
 
 
 def ids(tasks: list[WaitingTask[str, Bundle]]) -> list[str]:
@@ -108,13 +120,12 @@ def test_a_bundle_enters_as_its_tasks_would_one_by_one() -> None:
     assert ids(w.take({"other": 9}, 9)) == ["x"]
 
 
-def test_depths_and_oldest_ages_are_told_by_level() -> None:
+def test_depths_are_told_by_level() -> None:
     w = window()
     w.add(task("a", Level.LOW, at=7))
     w.add(task("b", Level.LOW, at=9))
     assert w.depths()[Level.LOW] == 2
     assert w.depths()[Level.HIGH] == 0
-    assert w.oldest_ms() == {Level.LOW: 7}
 
 
 def test_held_tasks_stay_and_others_pass_them() -> None:
@@ -143,7 +154,7 @@ def test_held_tasks_keep_their_lane_full_and_show_their_age() -> None:
     assert w.take({"m": 9}, 9) == []
     assert not w.has_room(lane)
     assert w.full_lanes() == [lane]
-    assert w.oldest_ms() == {Level.LOW: 7}
+    assert [part.oldest_ms for part in w.contents()] == [7]
 
 
 def test_a_level_whose_tasks_are_let_go_pays_nothing_for_the_time_it_was_held() -> None:
@@ -255,3 +266,135 @@ def test_the_reserve_of_another_model_is_of_no_use_and_the_limit_holds_for_both(
     assert ids(w.take({}, 9, {"other": 5})) == []
     assert ids(w.take({"m": 1}, 2, {"m": 9})) == ["c1", "c2"]
     assert w.has_room(Lane("default", Level.CRITICAL, 0))
+
+
+def test_short_tasks_and_near_deadlines_go_before_long_ones() -> None:
+    w = window()
+    w.add(task("long", work_ms=1e6))
+    w.add(task("short"))
+    w.add(task("due", deadline=2_000, work_ms=2_500))
+    assert ids(w.take({"m": 9}, 9)) == ["due", "short", "long"]
+
+
+def test_a_tenant_that_comes_to_a_flood_is_not_behind_it() -> None:
+    w = window()
+    w.extend(Lane("default", Level.NORMAL, 0), [task(f"f{i}", tenant="flood") for i in range(100)])
+    w.take({"m": 9}, 9)
+    w.add(task("a", tenant="new"))
+    w.add(task("b", tenant="new"))
+    assert ids(w.take({"m": 4}, 4)) == ["f9", "a", "f10", "b"]
+
+
+def test_tenants_share_each_model_by_itself() -> None:
+    w = window()
+    for i in range(50):
+        w.add(task(f"only-here{i}", model="free", tenant="a"))
+        w.add(task(f"a{i}", model="scarce", tenant="a"))
+        w.add(task(f"b{i}", model="scarce", tenant="b"))
+    w.take({"free": 50}, 50)
+    assert ids(w.take({"scarce": 4}, 4)) == ["a0", "b0", "a1", "b1"]
+
+
+def test_a_level_that_waited_for_a_model_that_nobody_runs_has_nothing_to_catch_up_on() -> None:
+    w = window()
+    for i in range(100):
+        w.add(task(f"low{i}", Level.LOW, model="gone"))
+        w.add(task(f"n{i}", model="m"))
+    w.take({"m": 100}, 100)
+    w.add(task("urgent1", Level.CRITICAL, model="gone"))
+    w.add(task("urgent2", Level.CRITICAL, model="gone"))
+    assert ids(w.take({"gone": 2}, 2)) == ["urgent1", "urgent2"]
+
+
+def test_a_batch_that_is_too_small_for_all_models_has_some_of_each_the_earliest_first() -> None:
+    w = window()
+    for i in range(9):
+        w.add(task(f"a{i}", model="a", at=5))
+        w.add(task(f"b{i}", model="b", at=1))
+    assert ids(w.take({"a": 9, "b": 9}, 5)) == ["b0", "b1", "b2", "a0", "a1"]
+
+
+def test_what_a_task_took_beyond_what_was_expected_is_charged_to_its_tenant_and_level() -> None:
+    w = window()
+    for name in ("a", "b"):
+        w.extend(
+            Lane("default", Level.HIGH, 0), [task(f"{name}{i}", Level.HIGH, tenant=name) for i in range(9)]
+        )
+    assert ids(w.take({"m": 1}, 1)) == ["a0"]
+    w.correct(Level.HIGH, "a", "m", 2.0)
+    assert ids(w.take({"m": 5}, 5)) == ["b0", "b1", "b2", "a1", "b3"]
+    w.add(task("normal"))
+    w.correct(Level.HIGH, "a", "m", 1_000.0)
+    w.correct(Level.HIGH, "a", "unknown", 1_000.0)
+    assert ids(w.take({"m": 1}, 1)) == ["normal"]
+
+
+def test_another_policy_orders_what_waits_already_and_keeps_what_is_held() -> None:
+    w = window()
+    w.hold(lambda t: t.id == "held")
+    for name, at, work_ms in (("long", 0, 1e6), ("held", 1, 1.0), ("short", 2, 1.0)):
+        w.add(task(name, at=at, work_ms=work_ms))
+    w.follow(Policy(order=TaskOrder.FIFO))
+    assert w.depths()[Level.NORMAL] == 3
+    assert ids(w.take({"m": 9}, 1)) == ["long"]
+    w.follow(Policy(order=TaskOrder.SHORTEST))
+    w.add(task("long2", at=3, work_ms=1e6))
+    w.add(task("short2", at=4))
+    assert ids(w.take({"m": 9}, 9)) == ["short", "short2", "long2"]
+    w.hold(None)
+    assert ids(w.take({"m": 9}, 9)) == ["held"]
+
+
+def test_levels_can_become_strict_and_share_again_while_tasks_wait() -> None:
+    w = window()
+    for i in range(300):
+        w.add(task(f"high{i}", Level.HIGH))
+        w.add(task(f"low{i}", Level.LOW))
+    w.follow(Policy(level_mode=LevelMode.STRICT))
+    assert all(name.startswith("high") for name in ids(w.take({"m": 99}, 99)))
+    w.follow(Policy(weights={**DEFAULT_POLICY.weights, Level.HIGH: 1, Level.LOW: 1}))
+    assert sum(name.startswith("low") for name in ids(w.take({"m": 100}, 100))) == 50
+
+
+def test_a_model_that_comes_later_is_ordered_by_the_policy_that_stands() -> None:
+    w = window()
+    w.follow(Policy(order=TaskOrder.FIFO))
+    w.add(task("long", model="new", work_ms=1e6))
+    w.add(task("short", model="new"))
+    assert ids(w.take({"new": 9}, 9)) == ["long", "short"]
+
+
+def test_what_has_waited_for_too_long_goes_first_now_and_then() -> None:
+    w = Window[str, Bundle](256, Policy(level_mode=LevelMode.STRICT, ageing_s=1.0, ageing_every=4))
+    w.add(task("old", Level.LOW))
+    for i in range(20):
+        w.add(task(f"c{i}", Level.CRITICAL, at=5_000))
+    assert ids(w.take({"m": 5}, 5, {}, 5_000)) == ["c0", "c1", "c2", "old", "c3"]
+
+
+def test_it_tells_what_waits_by_level_tenant_and_model_and_what_is_held() -> None:
+    w = window()
+    w.hold(lambda t: t.id.startswith("held"))
+    w.add(task("a", tenant="t", at=5, work_ms=2.0))
+    w.add(task("b", tenant="t", at=3, work_ms=3.5))
+    w.add(task("c", Level.LOW, model="n", lane=1, tenant="u", at=9))
+    w.add(task("held1", tenant="t", at=8, work_ms=9.0))
+    assert sorted(w.contents()) == [
+        Contents(Level.NORMAL, "t", "m", 1, 9.0, 8, True),
+        Contents(Level.NORMAL, "t", "m", 2, 5.5, 3, False),
+        Contents(Level.LOW, "u", "n", 1, 1.0, 9, False),
+    ]
+    assert w.in_window(Lane("default", Level.NORMAL, 0)) == 3
+    assert w.in_window(Lane("default", Level.LOW, 1)) == 1
+    assert w.in_window(Lane("default", Level.LOW, 0)) == 0
+    assert list(w.lanes()) == [Lane("default", Level.NORMAL, 0), Lane("default", Level.LOW, 1)]
+
+
+def test_models_that_nothing_waits_for_are_forgotten_in_time() -> None:
+    w = window()
+    w.add(task("kept", model="kept"))
+    for i in range(10 * IDLE_MODELS):
+        w.add(task(str(i), model=f"m{i}"))
+        w.take({f"m{i}": 1}, 1)
+    assert w.models() == {"kept"}
+    assert len(w._backlog._models) <= IDLE_MODELS + 1

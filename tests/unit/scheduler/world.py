@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
+from random import Random
 
 from forebay.dispatch.v1.dispatch_service_pb2 import AttachRequest, AttachResponse, Hello, Settled
 from forebay.tasks.v1.envelope_pb2 import Bundle, Envelope
@@ -15,8 +16,8 @@ from scheduler.adapters.memory import MemoryStore
 from scheduler.adapters.memory.log import MemoryLog
 from scheduler.ids import new_ids
 from scheduler.lanes import Lane, queue_lanes
-from scheduler.policies.levels import WeightedLevels
 from scheduler.policies.parents import OnParentFailure
+from scheduler.policies.policy import DEFAULT_POLICY
 from scheduler.ports.records import Ending, NewTask, Written
 from scheduler.service.scheduler import Ports, Scheduler
 from scheduler.service.settings import SchedulerSettings
@@ -92,6 +93,7 @@ class World:
             dead_letters=self.store.dead_letters,
             schedules=self.store.schedules,
             pauses=self.store.pauses,
+            policies=self.store.policies,
             shelves=self.store.shelves,
             walk=self.store.walk,
             events=self.store.events,
@@ -103,10 +105,12 @@ class World:
             name,
             ports,
             SETTINGS,
-            {"default": WeightedLevels()},
+            ["default"],
+            DEFAULT_POLICY,
             LANES,
             b"lost",
             SchedulerMetrics(new_registry()),
+            Random(1),
         )
         try:
             async with scheduler.running("127.0.0.1:1", lambda serving: None):
