@@ -5,6 +5,7 @@
   goes nowhere: it may hold what a client sent.
 - Bytes that are no message of the method's type are answered INVALID_ARGUMENT; gRPC alone would say UNKNOWN.
 - A CancelledError that no client caused is answered UNAVAILABLE: left alone it would never be answered at all.
+- A call that `authorize` refuses never reaches its handler; health and reflection are open to all.
 - A call with one response and no deadline gets the default one.
 """
 
@@ -28,6 +29,9 @@ from services import status as table
 CallObserver = Callable[[str, str, float], None]
 """Told of every finished call: full method without the leading slash, name of the status code, seconds."""
 
+Authorize = Callable[[str, Any], None]
+"""Asked before every call: full method without the leading slash, and the gRPC context. Raises an error of the tree."""
+
 _LOG: Final = logging.getLogger(__name__)
 _CODES: Final = {code.value[0]: code for code in grpc.StatusCode}
 _DETAILS_KEY: Final = "grpc-status-details-bin"
@@ -40,12 +44,23 @@ def _unobserved(method: str, code: str, seconds: float) -> None:
     """Take no notice."""
 
 
+def _open_to_all(method: str, context: Any) -> None:
+    """Let every call in."""
+
+
 class CallInterceptor(grpc.aio.ServerInterceptor):
     """Wraps each handler once; a call costs a few microseconds more."""
 
-    def __init__(self, *, default_deadline_s: float, observe: CallObserver = _unobserved) -> None:
+    def __init__(
+        self,
+        *,
+        default_deadline_s: float,
+        observe: CallObserver = _unobserved,
+        authorize: Authorize = _open_to_all,
+    ) -> None:
         self._default_deadline_s = default_deadline_s
         self._observe = observe
+        self._authorize = authorize
         self._wrapped: dict[str, tuple[Any, Any]] = {}
 
     async def intercept_service(
@@ -115,6 +130,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 limit_s = default_s if context.time_remaining() is None else None
                 try:
                     async with asyncio.timeout(limit_s) as limit:
+                        self._authorize(method, context)
                         return await call()
                 except grpc.aio.AbortError:
                     code = grpc.StatusCode.UNKNOWN.name

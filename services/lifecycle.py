@@ -27,7 +27,7 @@ from observability import logs
 from scheduler.errors import ForebayError, StartupRefused
 from services.ending import bound_end
 from services.health import Health
-from services.interceptor import CallInterceptor, CallObserver
+from services.interceptor import Authorize, CallInterceptor, CallObserver
 from services.reflection import add_reflection
 
 _MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024
@@ -93,13 +93,17 @@ async def grpc_server(
     grace_s: float,
     default_deadline_s: float = 30.0,
     observe: CallObserver | None = None,
+    authorize: Authorize | None = None,
 ) -> AsyncIterator[RunningServer]:
     """Serve on `host:port` (port 0: any free one), with health and reflection, until the block is left.
 
     Raises StartupRefused when the address cannot be had. Cancelling while it drains cancels the calls in flight.
     """
-    observer = {"observe": observe} if observe else {}
-    interceptor = CallInterceptor(default_deadline_s=default_deadline_s, **observer)
+    given: dict[str, Any] = {"observe": observe, "authorize": authorize}
+    interceptor = CallInterceptor(
+        default_deadline_s=default_deadline_s,
+        **{name: one for name, one in given.items() if one is not None},
+    )
     server = grpc.aio.server(interceptors=[interceptor], options=GRPC_OPTIONS)
     health = Health(service.name for service in services)
     for service in services:

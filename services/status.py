@@ -68,6 +68,13 @@ def _retry_info(error: errors.Overloaded | errors.ServerUnavailable) -> Message:
     return detail
 
 
+def _quota_failure(error: errors.QuotaExceeded) -> Message:
+    violation = error_details_pb2.QuotaFailure.Violation
+    violations = [violation(subject=v.subject, description=v.description) for v in error.violations]
+    detail: Message = error_details_pb2.QuotaFailure(violations=violations)
+    return detail
+
+
 def _task_resource(error: errors.TaskNotFound | errors.KeyConflict) -> Message:
     detail: Message = error_details_pb2.ResourceInfo(
         resource_type=TASK_RESOURCE, resource_name=error.task_id, description=str(error)
@@ -119,10 +126,14 @@ TABLE: Final[Mapping[type[ForebayError], Row]] = {
     errors.TaskNotWaiting: Row(code_pb2.FAILED_PRECONDITION, (_precondition("task"),)),
     errors.NotReplayable: Row(code_pb2.FAILED_PRECONDITION, (_precondition("dead letter"),)),
     errors.TaskMoved: Row(code_pb2.ABORTED),
+    errors.PolicyMoved: Row(code_pb2.ABORTED, metadata=lambda e: {"version": str(e.standing)}),
     errors.OutputGone: Row(
         code_pb2.OUT_OF_RANGE, metadata=lambda e: {"wanted": str(e.wanted), "first_kept": str(e.first_kept)}
     ),
     errors.Overloaded: Row(code_pb2.RESOURCE_EXHAUSTED, (_retry_info,)),
+    errors.QuotaExceeded: Row(code_pb2.RESOURCE_EXHAUSTED, (_retry_info, _quota_failure)),
+    errors.Unauthenticated: Row(code_pb2.UNAUTHENTICATED),
+    errors.OperatorOnly: Row(code_pb2.PERMISSION_DENIED),
     errors.ServerUnavailable: _UNAVAILABLE,
     errors.LogUnavailable: _UNAVAILABLE,
     errors.RecordsUnavailable: _UNAVAILABLE,

@@ -7,13 +7,14 @@ from typing import Final
 import click
 
 from services.cli.exits import Exit, ending, leave_quietly
-from services.cli.settings import DEFAULT_ADDRESS
+from services.cli.settings import API_KEY, DEFAULT_ADDRESS
 
 COMMANDS: Final = {
     "up": ("up", "Run the whole platform on this machine."),
     "demo": ("demo", "See it work: a real language model, four priorities, one queue."),
     "submit": ("submit", "Submit one task, or many alike."),
     "get": ("get", "Show a task."),
+    "explain": ("explain", "Say why a task waits, or how it spent its time."),
     "ls": ("ls", "List tasks, newest first."),
     "watch": ("watch", "Follow tasks as they change."),
     "cancel": ("cancel", "Cancel tasks."),
@@ -23,6 +24,8 @@ COMMANDS: Final = {
     "queues": ("queues", "Show what waits and what runs."),
     "pause": ("pause", "Stop the start of tasks."),
     "resume": ("resume", "Take back a pause."),
+    "policy": ("policy", "Show or change how tasks are ordered, limited and routed."),
+    "keys": ("keys", "API keys, by which a gateway tells tenants apart."),
     "models": ("models", "List models, or import one."),
     "runners": ("runners", "List runner processes."),
     "recover": ("recover", "Make lost records again from the log, or the log from the records."),
@@ -76,15 +79,18 @@ def _print_version(ctx: click.Context, param: click.Parameter, value: bool) -> N
 )
 @click.option("--address", metavar="HOST:PORT", envvar="FOREBAY_ADDRESS", default=DEFAULT_ADDRESS, show_default=True,
               help="The gateway; FOREBAY_ADDRESS says the same.")  # fmt: skip
+@click.option("--api-key", metavar="KEY", default=None, show_default=False,
+              help="Who calls. Better in FOREBAY_API_KEY: everybody can see command lines.")  # fmt: skip
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version,
               help="Show the version and exit.")  # fmt: skip
 @click.pass_context
-def cli(ctx: click.Context, address: str) -> None:
+def cli(ctx: click.Context, address: str, api_key: str | None) -> None:
     """A durable, prioritised pool in front of AI models.
 
     Exit codes: 0 done, 1 the task or command failed, 2 usage, 3 the server cannot be reached.
     """
     ctx.obj = address
+    ctx.meta[API_KEY] = api_key
 
 
 def main() -> None:

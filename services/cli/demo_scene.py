@@ -42,9 +42,10 @@ Say = Callable[[str], None]
 class Scene:
     """One demo against a platform that is ready."""
 
-    def __init__(self, address: str, model: str, begun_s: float, say: Say) -> None:
+    def __init__(self, address: str, key: str, model: str, begun_s: float, say: Say) -> None:
         """`begun_s` is when the demo was started, in seconds since the epoch; `say` writes one line."""
         self._address = address
+        self._key = key
         self._model = model
         self._begun_s = begun_s
         self._say = say
@@ -54,7 +55,7 @@ class Scene:
 
         Raises CommandFailed when an answer is missing, and errors of the client.
         """
-        async with AsyncClient(self._address) as client:
+        async with AsyncClient(self._address, api_key=self._key) as client:
             self._title(
                 f"{LOW} LOW tasks first, then 4 NORMAL, 3 HIGH and 1 CRITICAL: the queue must sort them out"
             )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from services.cli.exits import CommandFailed, Exit, code_of
+from services.cli.settings import API_KEY
 
 if TYPE_CHECKING:
     from forebay.client import Client, PauseInfo
@@ -32,6 +33,12 @@ _ID_FIELD: Final = re.compile(r"id|tasks\.ids\[\d+\]")
 as_json = click.option("--json", "json_", is_flag=True, help="Write JSON.")
 
 
+def api_key() -> str | None:
+    """Return what --api-key gave; None without it."""
+    context = click.get_current_context(silent=True)
+    return context.meta.get(API_KEY) if context else None
+
+
 @contextmanager
 def client(address: str, *, timeout_s: float = 30.0) -> Iterator["Client"]:
     """Open a client. A server that is not there is reported within seconds, not within the timeout.
@@ -41,7 +48,12 @@ def client(address: str, *, timeout_s: float = 30.0) -> Iterator["Client"]:
     # Imported here: `--help` and commands without a server need none of it.
     from forebay.client import Client, RetryPolicy, Unavailable
 
-    with Client(address, timeout_s=timeout_s, retry=RetryPolicy(attempts=3, reconnect_s=10.0)) as opened:
+    retry = RetryPolicy(attempts=3, reconnect_s=10.0)
+    try:
+        made = Client(address, api_key=api_key(), timeout_s=timeout_s, retry=retry)
+    except ValueError as fault:
+        raise CommandFailed(str(fault), Exit.USAGE) from None
+    with made as opened:
         try:
             yield opened
         except Unavailable as error:

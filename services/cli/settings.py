@@ -16,6 +16,8 @@ from services.cli.exits import cause
 from services.settings import ranged
 
 DEFAULT_ADDRESS: Final = "127.0.0.1:7070"
+API_KEY: Final = "forebay.api_key"
+"""Under this name click's context keeps what --api-key gave; None leaves it to FOREBAY_API_KEY."""
 SECTIONS: Final[Mapping[str, str]] = {
     "up": "services.cli.settings:UpSettings",
     "gateway": "services.gateway.settings:GatewaySettings",
@@ -26,6 +28,7 @@ SECTIONS: Final[Mapping[str, str]] = {
     "redis": "services.connections:RedisSettings",
     "broker": "services.connections:BrokerSettings",
     "queues": "services.connections:QueueSettings",
+    "policy": "services.policy_settings:PolicySettings",
     "retention": "services.connections:RetentionSettings",
     "telemetry": "services.connections:TelemetrySettings",
 }
@@ -47,7 +50,9 @@ class UpSettings:
     data: Path | None = None
     """Folder for records, log, models and logs. Default: ~/.local/share/forebay."""
     host: str = "127.0.0.1"
-    """Address that the gateway listens on. Nothing asks callers who they are yet: keep it on the loopback."""
+    """Address that the gateway listens on. Keep it on the loopback unless `[gateway] api_keys_file` names keys, and a
+    TLS proxy stands before it: without keys nobody asks callers who they are, and keys travel in the clear.
+    """
     grpc_port: int = 7070
     """Port of the gateway's gRPC server."""
     http_port: int = 7080

@@ -58,7 +58,7 @@ def as_json(value: object, *, one_line: bool = False) -> str:
 
 def _field(name: str, value: object) -> Json:
     """A field of a client's value. What was measured is rounded; numbers that a model computed never are."""
-    measured = isinstance(value, float) and (name == "share" or name.endswith(("_s", "_per_second")))
+    measured = isinstance(value, float) and (name.startswith("share") or name.endswith(("_s", "_per_second")))
     return plain(round(value, DIGITS) if measured and isinstance(value, float) else value)
 
 

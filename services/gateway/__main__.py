@@ -16,20 +16,24 @@ from services.connections import (
 from services.gateway.app import build
 from services.gateway.settings import GatewaySettings
 from services.lifecycle import run_service
+from services.policy_settings import PolicySettings
 
 
 async def main(stop: asyncio.Event) -> None:
     """Read the settings, serve until `stop`, drain."""
     environ = os.environ
+    queues = settings.load(QueueSettings, section="queues", file=None, environ=environ)
+    policy = settings.load(PolicySettings, section="policy", file=None, environ=environ)
     telemetry = settings.load(TelemetrySettings, section="telemetry", file=None, environ=environ)
     logs.configure("gateway", level=telemetry.log_level)
     async with build(
         settings.load(GatewaySettings, section="gateway", file=None, environ=environ),
         redis=settings.load(RedisSettings, section="redis", file=None, environ=environ),
         broker=settings.load(BrokerSettings, section="broker", file=None, environ=environ),
-        queues=settings.load(QueueSettings, section="queues", file=None, environ=environ),
+        queues=queues,
         retention=settings.load(RetentionSettings, section="retention", file=None, environ=environ),
         telemetry=telemetry,
+        policy=policy.to_policy(queues.weights),
     ):
         await stop.wait()
 

@@ -1,8 +1,9 @@
 """The gateway's composition root: ports meet adapters here and nowhere else in this process."""
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,8 +18,11 @@ from scheduler.adapters.redis import (
     RedisDeadLetters,
     RedisEvents,
     RedisFollowUps,
+    RedisKeys,
+    RedisLines,
     RedisMembership,
     RedisPauses,
+    RedisPolicies,
     RedisQueries,
     RedisSchedules,
     RedisStoreTime,
@@ -26,6 +30,7 @@ from scheduler.adapters.redis import (
 )
 from scheduler.errors import LogUnavailable
 from scheduler.lanes import Lane, tenant_lanes
+from scheduler.policies.policy import DEFAULT_POLICY, Policy
 from scheduler.states import Level
 from services.connections import (
     BrokerSettings,
@@ -35,14 +40,24 @@ from services.connections import (
     TelemetrySettings,
 )
 from services.gateway.assembly import Parts, Ports, grpc_services
+from services.gateway.caller import Caller, authorization, by_key, single_tenant
+from services.gateway.drafting import Drafter
 from services.gateway.event_hub import event_hub
+from services.gateway.expected_work import ExpectedWork
+from services.gateway.fingerprint import Fingerprints
 from services.gateway.fleet_metrics import FleetMetrics
 from services.gateway.http import application, http_server
+from services.gateway.key_file import key_file_followed
 from services.gateway.limits import InFlight
 from services.gateway.publisher import bundle_publisher
+from services.gateway.quotas import Quotas, quotas_kept
 from services.gateway.settings import GatewaySettings
 from services.gateway.tickets import ticket_marker
 from services.lifecycle import RunningServer, grpc_server
+from services.policy_following import PolicyFollower
+
+_POLICY_S: Final = 2.0
+"""Longest wait for the stored policy at the start."""
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -65,6 +80,7 @@ async def build(
     queues: QueueSettings,
     retention: RetentionSettings,
     telemetry: TelemetrySettings,
+    policy: Policy = DEFAULT_POLICY,
 ) -> AsyncIterator[Gateway]:
     """Run a gateway on real servers while the block lasts.
 
@@ -95,26 +111,35 @@ async def build(
             dead_letters=RedisDeadLetters(store, limits),
             schedules=RedisSchedules(store),
             pauses=RedisPauses(store),
+            policies=RedisPolicies(store),
+            lines=RedisLines(store),
+            keys=RedisKeys(store),
             events=RedisEvents(store),
             membership=RedisMembership(store),
             log=log,
             time=RedisStoreTime(store),
             clock=SystemClock(),
         )
-        gateway = await stack.enter_async_context(serve(settings, queues, ports, new_registry()))
+        gateway = await stack.enter_async_context(serve(settings, queues, ports, new_registry(), policy))
         yield gateway
 
 
 @asynccontextmanager
 async def serve(
-    settings: GatewaySettings, queues: QueueSettings, ports: Ports, registry: CollectorRegistry
+    settings: GatewaySettings,
+    queues: QueueSettings,
+    ports: Ports,
+    registry: CollectorRegistry,
+    policy: Policy = DEFAULT_POLICY,
 ) -> AsyncIterator[Gateway]:
-    """Run a gateway on these ports while the block lasts.
+    """Run a gateway on these ports while the block lasts. `policy` is the one that the platform is started with.
 
     Leaving it says NOT_SERVING, ends watches, lets calls in flight end within the grace period, and waits for what
     is on its way to the log. Raises StartupRefused when an address cannot be had, or a secret is needed.
     """
     settings.check()
+    if settings.open_to_strangers:
+        _LOG.warning("nobody is asked for a key", extra={"listen": settings.listen})
     metrics = GatewayMetrics(registry)
     limits = InFlight(settings.max_calls_in_flight, settings.max_bytes_in_flight)
     async with AsyncExitStack() as stack:
@@ -124,7 +149,26 @@ async def serve(
         stack.callback(_LOG.info, "waiting for what is on its way to the log")
         marker = await stack.enter_async_context(ticket_marker(ports.admissions, ports.clock))
         hub = await stack.enter_async_context(event_hub(ports.events, ports.queries, ports.clock))
-        services = grpc_services(settings, queues, ports, Parts(publisher, marker, hub, limits, metrics))
+        quotas = Quotas(ports.lines, ports.keys, ports.clock, ExpectedWork(ports.membership))
+        quotas.follow(policy)
+        await stack.enter_async_context(quotas_kept(quotas))
+        drafter = Drafter(queues.pools, Fingerprints(settings.secret.encode()))
+        drafter.cost_label = policy.cost_label
+
+        def follow(followed: Policy, version: int) -> None:
+            quotas.follow(followed)
+            drafter.cost_label = followed.cost_label
+
+        follower = PolicyFollower(ports.policies, policy, follow, ports.clock)
+        await stack.enter_async_context(_policy_followed(follower))
+        caller_of = single_tenant(settings.tenant)
+        if settings.api_keys_file is not None:
+            digest = settings.starter_key_sha256
+            starter = {digest: Caller(settings.tenant, operator=True)} if digest else {}
+            keys = key_file_followed(settings.api_keys_file, ports.clock, starter)
+            caller_of = by_key(await stack.enter_async_context(keys))
+        parts = Parts(publisher, marker, hub, limits, metrics, quotas, drafter, follower, caller_of)
+        services = grpc_services(settings, queues, ports, parts)
         server = await stack.enter_async_context(
             grpc_server(
                 settings.listen,
@@ -132,9 +176,10 @@ async def serve(
                 grace_s=settings.grace_s,
                 default_deadline_s=settings.default_deadline_s,
                 observe=metrics.call,
+                authorize=authorization(caller_of),
             )
         )
-        fleet = FleetMetrics(ports.queries, ports.membership, metrics)
+        fleet = FleetMetrics(ports.lines, ports.membership, metrics)
         app = application(registry, lambda: server.serving, fleet)
         http_address = await stack.enter_async_context(http_server(settings.http_listen, app, grace_s=1.0))
         stack.callback(_LOG.info, "stopping http")
@@ -145,6 +190,20 @@ async def serve(
         server.set_serving(True)
         _LOG.info("gateway serves", extra={"grpc": server.address, "http": http_address})
         yield Gateway(server, http_address)
+
+
+@asynccontextmanager
+async def _policy_followed(follower: PolicyFollower) -> AsyncIterator[None]:
+    """Follow the stored policy while the block lasts, and begin with it, unless the store does not answer in time."""
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(follower.run())
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_POLICY_S):
+                    await follower.known.wait()
+            yield
+        finally:
+            running.cancel()
 
 
 async def _open_producers(log: PulsarPublisher, settings: GatewaySettings, queues: QueueSettings) -> None:

@@ -7,18 +7,22 @@ from scheduler.ports.clock import Clock, StoreTime
 from scheduler.ports.dead_letters import DeadLetterStore
 from scheduler.ports.events import EventFeed
 from scheduler.ports.follow_ups import FollowUpStore
+from scheduler.ports.keys import KeyStore
+from scheduler.ports.lines import LineStore
 from scheduler.ports.log import LogPublisher
 from scheduler.ports.membership import Membership
 from scheduler.ports.pauses import PauseStore
+from scheduler.ports.policies import PolicyStore
 from scheduler.ports.records import AdmissionStore, QueryStore
 from scheduler.ports.schedules import ScheduleStore
 from services.connections import QueueSettings
 from services.gateway.accepting import AcceptOnce
-from services.gateway.caller import single_tenant
+from services.gateway.caller import CallerOf
 from services.gateway.cancel import CancelTasks
 from services.gateway.dead_letters import DeadLetters
 from services.gateway.drafting import Drafter
 from services.gateway.event_hub import EventHub
+from services.gateway.explaining import ExplainTask
 from services.gateway.fingerprint import Fingerprints
 from services.gateway.lanes import LaneChooser
 from services.gateway.limits import InFlight
@@ -26,8 +30,10 @@ from services.gateway.linking import Linking
 from services.gateway.listing import ListTasks
 from services.gateway.model_service import ModelServicer, model_service
 from services.gateway.page_token import PageTokens
+from services.gateway.policy_service import Policies
 from services.gateway.publisher import BundlePublisher
 from services.gateway.queue_service import QueueServicer, queue_service
+from services.gateway.quotas import Quotas
 from services.gateway.recording import Recorder
 from services.gateway.repetition import Repetitions
 from services.gateway.replay import ReplayTasks
@@ -43,6 +49,7 @@ from services.gateway.tickets import TicketMarker
 from services.gateway.update import UpdateTasks
 from services.gateway.watch import Watch
 from services.lifecycle import Service
+from services.policy_following import PolicyFollower
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +62,9 @@ class Ports:
     dead_letters: DeadLetterStore
     schedules: ScheduleStore
     pauses: PauseStore
+    policies: PolicyStore
+    lines: LineStore
+    keys: KeyStore
     events: EventFeed
     membership: Membership
     log: LogPublisher
@@ -71,6 +81,10 @@ class Parts:
     hub: EventHub
     limits: InFlight
     metrics: GatewayMetrics
+    quotas: Quotas
+    drafter: Drafter
+    policy: PolicyFollower
+    caller_of: CallerOf
 
 
 def grpc_services(
@@ -78,7 +92,7 @@ def grpc_services(
 ) -> list[Service]:
     """Return everything that the gateway serves over gRPC."""
     fingerprints = Fingerprints(settings.secret.encode())
-    caller_of = single_tenant(settings.tenant)
+    caller_of = parts.caller_of
     lanes = LaneChooser(queues.lanes, ports.clock)
     republish = Republish(parts.publisher, lanes, parts.marker.arrived)
     submit = _submit(queues, ports, parts, fingerprints, lanes, republish)
@@ -92,6 +106,14 @@ def grpc_services(
         stream_output=StreamOutput(parts.hub, ports.queries),
         cancel=CancelTasks(ports.queries, parts.metrics.finished, ports.clock),
         update=UpdateTasks(ports.queries, republish),
+        explain=ExplainTask(
+            ports.queries,
+            ports.lines,
+            ports.pauses,
+            ports.membership,
+            ports.time,
+            lambda: parts.policy.policy,
+        ),
         dead_letters=letters,
         replay=ReplayTasks(letters, accept, queues.pools, ports.clock),
     )
@@ -102,7 +124,16 @@ def grpc_services(
     return [
         task_service(TaskServicer(tasks, caller_of)),
         schedule_service(ScheduleServicer(schedules, run_schedule, caller_of)),
-        queue_service(QueueServicer(ports.queries, ports.membership, ports.pauses)),
+        queue_service(
+            QueueServicer(
+                ports.lines,
+                ports.membership,
+                ports.pauses,
+                Policies(ports.policies, parts.policy),
+                caller_of,
+                queues.lanes,
+            )
+        ),
         model_service(ModelServicer(ports.membership)),
     ]
 
@@ -115,7 +146,7 @@ def _submit(
     lanes: LaneChooser,
     republish: Republish,
 ) -> Submit:
-    drafter = Drafter(queues.pools, fingerprints)
+    drafter = parts.drafter
     linking = Linking(ports.follow_ups, republish)
     return Submit(
         Recorder(ports.admissions, ports.queries, drafter),
@@ -127,6 +158,7 @@ def _submit(
         linking=linking,
         repetitions=Repetitions(ports.queries, republish, linking),
         limits=parts.limits,
+        quotas=parts.quotas,
         clock=ports.clock,
         observer=parts.metrics,
     )

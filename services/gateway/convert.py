@@ -16,6 +16,10 @@ DEFAULT_POOL: Final = "default"
 DEFAULT_ATTEMPTS: Final = 3
 LEVELS: Final = (Level.NORMAL, *Level)
 """Level by the number of its Priority; UNSPECIFIED means NORMAL."""
+DEFAULT_TOKENS: Final = 256
+"""What a generation without `max_tokens` may generate."""
+DEFAULT_COST_LABEL: Final = "kind"
+LONGEST_KIND: Final = 63
 
 
 def seal(
@@ -35,8 +39,11 @@ def seal(
     replay_of: str = "",
     schedule: str = "",
     fingerprint: str = "",
+    cost_label: str = DEFAULT_COST_LABEL,
 ) -> bytes:
-    """Return the serialised Envelope of an accepted task; `body` is the serialised spec."""
+    """Return the serialised Envelope of an accepted task; `body` is the serialised spec. The value of the label
+    `cost_label` tells kinds of tasks apart when their cost is learned.
+    """
     envelope = envelope_pb2.Envelope(
         id=task_id,
         tenant=tenant,
@@ -49,8 +56,15 @@ def seal(
         deadline_ms=deadline_ms,
         max_attempts=max_attempts,
         traceparent=traceparent,
+        # As good as characters or elements where tasks of one model are compared, and known already.
+        input_size=len(body),
     )
     # Each of these is set on few tasks, and setting none of them is what ordinary tasks pay for.
+    if spec.HasField("generate"):
+        generate = spec.generate
+        envelope.output_limit = (generate.max_tokens or DEFAULT_TOKENS) * (generate.n or 1)
+    if cost_label in (labels := spec.labels):
+        envelope.kind = labels[cost_label][:LONGEST_KIND]
     if not_before_ms:
         envelope.not_before_ms = not_before_ms
     if parents:

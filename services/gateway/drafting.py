@@ -1,9 +1,10 @@
 """From specs to what is recorded and sent: checks each task of a call and seals it. No I/O. Called by `submit.py`."""
 
 import random
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Final
 
 from forebay.tasks.v1 import task_pb2
@@ -16,6 +17,8 @@ from services.gateway import convert
 from services.gateway.dependencies import Dependents, automatic_call, resolved
 from services.gateway.fingerprint import Fingerprints
 from services.gateway.validation import MAX_TASK_BYTES, invalid_spec, spec_faults
+
+NONE_REFUSED: Final[Mapping[int, ForebayError]] = MappingProxyType({})
 
 
 @dataclass(slots=True, eq=False)
@@ -76,6 +79,8 @@ class Drafter:
         self._pools: Final = frozenset(pools)
         self._fingerprints = fingerprints
         self._max_task_bytes = max_task_bytes
+        self.cost_label = convert.DEFAULT_COST_LABEL
+        """The label whose value tells kinds of tasks apart; the policy may name another at any time."""
 
     def draft(
         self,
@@ -86,16 +91,21 @@ class Drafter:
         *,
         replay_of: Sequence[str] = (),
         schedule: str = "",
+        refused: Mapping[int, ForebayError] = NONE_REFUSED,
     ) -> Draft:
         """Check tasks, and seal those that depend on none; opens one producer span for each queue on the stack.
 
-        `replay_of` names the dead letter that each task repeats, `schedule` the schedule that made them.
+        `replay_of` names the dead letter that each task repeats, `schedule` the schedule that made them, and `refused`
+        has what was refused before, by place; what depends on that is refused too.
         """
         # Tasks without a key are in no relation to others: one partition takes them all, in one step.
         ids = new_ids(random.randrange(PARTITIONS), len(specs), now_ms)
         draft = Draft(tenant, specs, now_ms, ids, spans, tracing.current(), replay_of, schedule)
+        draft.refused.update(refused)
         dependent: list[int] = []
         for index, spec in enumerate(specs):
+            if index in refused:
+                continue
             has_parents = bool(spec.depends_on)
             faults = spec_faults(spec, self._pools, dependent=has_parents)
             if faults:
@@ -106,8 +116,8 @@ class Drafter:
                 self._add(draft, index, spec)
         if dependent:
             dependents = draft.dependents = Dependents(specs, dependent)
-            for refused in (*draft.refused, *dependents.refused):
-                dependents.refuse_children(refused)
+            for place in (*draft.refused, *dependents.refused):
+                dependents.refuse_children(place)
             for task, position in zip(draft.tasks, draft.positions, strict=True):
                 dependents.foresee(position, task.id)
         return draft
@@ -136,7 +146,7 @@ class Drafter:
         if batch is None:
             batch = draft.queues[pool, level, parked] = _open(pool, level, parked, draft)
         key = spec.idempotency_key
-        task_id = new_ids(_partition_of_key(tenant, key), 1, now_ms)[0] if key else draft.ids[index]
+        task_id = new_ids(partition_of_key(tenant, key), 1, now_ms)[0] if key else draft.ids[index]
         deadline_ms = convert.deadline_ms_of(spec)
         max_attempts = spec.retry.max_attempts or convert.DEFAULT_ATTEMPTS
         fingerprint = self._fingerprints.of(tenant, spec) if key else ""
@@ -156,8 +166,20 @@ class Drafter:
             replay_of=draft.replay_of[index] if draft.replay_of else "",
             schedule=draft.schedule,
             fingerprint=fingerprint,
+            cost_label=self.cost_label,
         )
-        task = NewTask(task_id, tenant, pool, level, envelope, max_attempts, deadline_ms, key, fingerprint)
+        task = NewTask(
+            task_id,
+            tenant,
+            pool,
+            level,
+            envelope,
+            max_attempts,
+            deadline_ms,
+            key,
+            fingerprint,
+            model=spec.model,
+        )
         if parked:
             state = TaskState.BLOCKED if parents else TaskState.SCHEDULED
             unique = tuple(dict.fromkeys(parents))
@@ -187,7 +209,7 @@ def _open(pool: str, level: Level, parked: bool, draft: Draft) -> Batch:
     return Batch(pool, level, parked, opened, opened.traceparent)
 
 
-def _partition_of_key(tenant: str, key: str) -> int:
+def partition_of_key(tenant: str, key: str) -> int:
     """Return the partition of all tasks with a key. Keys that the client library made for one call share theirs, so
     that a call stays one script call.
     """

@@ -7,10 +7,11 @@ from typing import Final, Protocol
 from forebay.queues.v1 import queue_service_pb2
 from forebay.runner.v1 import runner_service_pb2
 from scheduler.errors import RecordsUnavailable
-from scheduler.ports.membership import METRICS_ROLE, QUEUES_ROLE, RUNNER_ROLE, Membership
-from scheduler.ports.records import QueryStore, QueueCount
+from scheduler.ports.lines import LineStore
+from scheduler.ports.membership import METRICS_ROLE, QUEUES_ROLE, RUNNER_ROLE, VIEW_ROLE, Membership
 from scheduler.states import Level
-from services.gateway import queue_service
+from services.gateway import queue_states
+from services.gateway.fleet_view import FleetView
 
 _LIMIT_S: Final = 2.0
 
@@ -18,7 +19,18 @@ _LIMIT_S: Final = 2.0
 class QueueGauges(Protocol):
     """Shows queues."""
 
-    def queue(self, pool: str, level: str, depth: int, running: int, oldest_age_s: float) -> None:
+    def queue(
+        self,
+        pool: str,
+        level: str,
+        *,
+        depth: int,
+        running: int,
+        oldest_age_s: float,
+        work_s: float,
+        share: float,
+        share_got: float,
+    ) -> None:
         """Show one queue as it is now."""
         ...
 
@@ -30,8 +42,8 @@ class QueueGauges(Protocol):
 class FleetMetrics:
     """Reads the fleet's state when a page is asked for; between two pages it costs nothing."""
 
-    def __init__(self, store: QueryStore, membership: Membership, gauges: QueueGauges) -> None:
-        self._store = store
+    def __init__(self, lines: LineStore, membership: Membership, gauges: QueueGauges) -> None:
+        self._lines = lines
         self._membership = membership
         self._gauges = gauges
 
@@ -40,11 +52,11 @@ class FleetMetrics:
         since old figures would mislead, and the page shows the rest.
         """
         try:
-            counts, cards = await self._read()
+            queues = await self._read()
         except RecordsUnavailable:
             self._gauges.forget_queues()
             return
-        for queue in queue_service.merged(counts, (card for _, card in cards)):
+        for queue in queues:
             self._show(queue)
 
     async def targets(self) -> str:
@@ -66,14 +78,27 @@ class FleetMetrics:
                 groups.append({"targets": [runner.metrics_address], "labels": labels})
         return json.dumps(groups)
 
-    async def _read(self) -> tuple[list[QueueCount], list[tuple[str, bytes]]]:
+    async def _read(self) -> list[queue_service_pb2.Queue]:
         try:
             async with asyncio.timeout(_LIMIT_S):
-                counts = await self._store.queue_counts()
-                return counts, list(await self._membership.members(QUEUES_ROLE))
+                lines, cards, views = await asyncio.gather(
+                    self._lines.lines(),
+                    self._membership.members(QUEUES_ROLE),
+                    self._membership.members(VIEW_ROLE),
+                )
         except TimeoutError:
             raise RecordsUnavailable("the record store does not answer") from None
+        fleet = FleetView.of(card for _, card in views)
+        return list(queue_states.merged(lines, (card for _, card in cards), fleet).values())
 
     def _show(self, queue: queue_service_pb2.Queue) -> None:
-        age_s = queue.oldest_age.ToMilliseconds() / 1000
-        self._gauges.queue(queue.pool, Level(queue.priority).label, queue.depth, queue.running, age_s)
+        self._gauges.queue(
+            queue.pool,
+            Level(queue.priority).label,
+            depth=queue.depth,
+            running=queue.running,
+            oldest_age_s=queue.oldest_age.ToMilliseconds() / 1000,
+            work_s=queue.queued_work.ToMilliseconds() / 1000,
+            share=queue.share,
+            share_got=queue.share_got,
+        )

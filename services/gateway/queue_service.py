@@ -1,17 +1,19 @@
-"""QueueService: counts from the records, exact; ages, rates and shares as the schedulers announce them; pauses."""
+"""QueueService: queues (`queue_states.py`), pauses, the policy (`policy_service.py`)."""
 
-from collections.abc import Iterable
+import asyncio
 from typing import Any
 
 import grpc.aio
-from google.protobuf.message import DecodeError
 
 from forebay.queues.v1 import queue_service_pb2, queue_service_pb2_grpc
 from scheduler.errors import PauseNotFound
-from scheduler.ports.membership import QUEUES_ROLE, Membership
+from scheduler.ports.lines import LineStore
+from scheduler.ports.membership import QUEUES_ROLE, VIEW_ROLE, Membership
 from scheduler.ports.pauses import PauseStore
-from scheduler.ports.records import QueryStore, QueueCount
-from services.gateway import pausing
+from services.gateway import pausing, queue_states
+from services.gateway.caller import CallerOf
+from services.gateway.fleet_view import FleetView
+from services.gateway.policy_service import Policies
 from services.gateway.request_validation import check_pool
 from services.lifecycle import Service
 
@@ -19,21 +21,39 @@ from services.lifecycle import Service
 class QueueServicer(queue_service_pb2_grpc.QueueServiceServicer):
     """Called by gRPC; errors that leave a method become statuses in `services/interceptor.py`."""
 
-    def __init__(self, store: QueryStore, membership: Membership, pauses: PauseStore) -> None:
-        self._store = store
+    def __init__(
+        self,
+        line_store: LineStore,
+        membership: Membership,
+        pauses: PauseStore,
+        policies: Policies,
+        caller_of: CallerOf,
+        lanes: int,
+    ) -> None:
+        """`lanes` is how many lanes tenants share in each queue."""
+        self._lines = line_store
+        self._lanes = lanes
         self._membership = membership
         self._pauses = pauses
+        self._policies = policies
+        self._caller_of = caller_of
 
     async def ListQueues(
         self, request: queue_service_pb2.ListQueuesRequest, context: Any
     ) -> queue_service_pb2.ListQueuesResponse:
         """See the contract."""
         check_pool(request.pool)
-        counts = await self._store.queue_counts()
-        cards = await self._membership.members(QUEUES_ROLE)
-        queues = merged(counts, (card for _, card in cards))
-        chosen = [queue for queue in queues if not request.pool or queue.pool == request.pool]
-        standing = await self._pauses.pauses()
+        lines, cards, views, standing = await asyncio.gather(
+            self._lines.lines(),
+            self._membership.members(QUEUES_ROLE),
+            self._membership.members(VIEW_ROLE),
+            self._pauses.pauses(),
+        )
+        fleet = FleetView.of(card for _, card in views)
+        queues = queue_states.merged(lines, (card for _, card in cards), fleet)
+        queue_states.fill_tenants(queues, lines, fleet, self._caller_of(context))
+        queue_states.fill_lanes(queues, fleet, self._lanes)
+        chosen = [queue for queue in queues.values() if not request.pool or queue.pool == request.pool]
         for queue in chosen:
             queue.paused = any(pausing.holds_whole(one.pause, queue.pool, queue.priority) for one in standing)
         return queue_service_pb2.ListQueuesResponse(queues=chosen, pauses=map(pausing.shown, standing))
@@ -56,38 +76,17 @@ class QueueServicer(queue_service_pb2_grpc.QueueServiceServicer):
             raise PauseNotFound(pausing.named(pause))
         return queue_service_pb2.ResumeQueueResponse(pause=pausing.shown(taken_back))
 
+    async def GetPolicy(
+        self, request: queue_service_pb2.GetPolicyRequest, context: Any
+    ) -> queue_service_pb2.GetPolicyResponse:
+        """See the contract."""
+        return await self._policies.get(self._caller_of(context))
 
-def merged(counts: Iterable[QueueCount], cards: Iterable[bytes]) -> list[queue_service_pb2.Queue]:
-    """Join the counts and the schedulers' views: the oldest age, the sum of the rates, the largest share."""
-    queues: dict[tuple[str, int], queue_service_pb2.Queue] = {}
-
-    def of(pool: str, priority: int) -> queue_service_pb2.Queue:
-        known = queues.get((pool, priority))
-        if known is None:
-            known = queues[pool, priority] = queue_service_pb2.Queue(pool=pool)
-            known.priority = priority  # type: ignore[assignment]  # levels have the numbers of priorities
-        return known
-
-    for count in counts:
-        queue = of(count.pool, count.level)
-        queue.depth, queue.running, queue.waiting = count.queued, count.running, count.waiting
-    for card in cards:
-        for seen in _queues_of(card):
-            queue = of(seen.pool, seen.priority)
-            queue.finished_per_second += seen.finished_per_second
-            queue.share = max(queue.share, seen.share)
-            older = seen.oldest_age.ToNanoseconds() > queue.oldest_age.ToNanoseconds()
-            # An age that was announced a moment ago says nothing about a queue that is empty now.
-            if seen.HasField("oldest_age") and queue.depth and (older or not queue.HasField("oldest_age")):
-                queue.oldest_age.CopyFrom(seen.oldest_age)
-    return [queues[key] for key in sorted(queues)]
-
-
-def _queues_of(card: bytes) -> Iterable[queue_service_pb2.Queue]:
-    try:
-        return queue_service_pb2.ListQueuesResponse.FromString(card).queues
-    except DecodeError:
-        return ()
+    async def UpdatePolicy(
+        self, request: queue_service_pb2.UpdatePolicyRequest, context: Any
+    ) -> queue_service_pb2.UpdatePolicyResponse:
+        """See the contract."""
+        return await self._policies.update(request, self._caller_of(context))
 
 
 def queue_service(servicer: QueueServicer) -> Service:

@@ -2,6 +2,7 @@
 
 import ipaddress
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from scheduler.errors import StartupRefused
 from services.settings import ranged
@@ -16,7 +17,15 @@ class GatewaySettings:
     http_listen: str = "127.0.0.1:7080"
     """host:port of HTTP; port 0 takes a free one."""
     tenant: str = "default"
-    """The tenant of every caller."""
+    """The tenant of every caller, where there are no API keys."""
+    api_keys_file: Path | None = None
+    """File of API keys: who calls is whose key the call brings, and a call without one is refused. `forebay keys new`
+    makes its lines. Read again within two seconds of a change. Default: none; everybody is `tenant`, and operates.
+    """
+    starter_key_sha256: str = field(default="", repr=False)
+    """SHA-256, in hexadecimal, of the key of whoever started this process and watches over it, and so operates, as
+    `tenant`. `forebay up` makes one for itself. Means nothing where nobody is asked for a key.
+    """
     secret: str = field(default="", repr=False)
     """Keys fingerprints and page tokens. The same for all gateways of a system; may be empty on loopback only."""
     max_calls_in_flight: int = ranged(256, minimum=1)
@@ -27,6 +36,11 @@ class GatewaySettings:
     """Deadline of calls that bring none, in seconds."""
     grace_s: float = ranged(10.0, minimum=0.0)
     """How long calls in flight may go on after a request to stop, in seconds."""
+
+    @property
+    def open_to_strangers(self) -> bool:
+        """Whether whoever reaches this machine may do everything."""
+        return self.api_keys_file is None and not _is_loopback(self.listen.rpartition(":")[0])
 
     def check(self) -> None:
         """Raise StartupRefused when the gateway can be reached from elsewhere and has no secret."""

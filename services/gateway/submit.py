@@ -1,4 +1,4 @@
-"""Accepting tasks durably: check, record, put on the log, link, answer. A request comes here from
+"""Accepting tasks durably: limit, check, record, put on the log, link, answer. A request comes here from
 sdk/forebay/client/async_client.py (by way of `task_service.py`) and goes on in services/gateway/publisher.py.
 
 A task is answered as accepted only after the log's acknowledgement: of its lane, or, for one that waits for its time or
@@ -14,14 +14,15 @@ from typing import Final, Protocol
 
 from forebay.tasks.v1 import task_pb2
 from observability import names, tracing
-from scheduler.errors import ForebayError, ServerUnavailable
+from scheduler.errors import ForebayError, QuotaExceeded, ServerUnavailable
 from scheduler.ports.clock import Clock
 from scheduler.ports.records import Admission, PublishTicket
-from services.gateway.drafting import Batch, Draft, Drafter
+from services.gateway.drafting import NONE_REFUSED, Batch, Draft, Drafter
 from services.gateway.lanes import LaneChooser
 from services.gateway.limits import InFlight
 from services.gateway.linking import Linking
 from services.gateway.publisher import BundlePublisher, Destination, Parcel, Parking
+from services.gateway.quotas import Admittance, Quotas
 from services.gateway.recording import Outcome, Recorded, Recorder
 from services.gateway.repetition import Repetitions
 from services.gateway.request_validation import check_task_count
@@ -60,6 +61,7 @@ class Submit:
         linking: Linking,
         repetitions: Repetitions,
         limits: InFlight,
+        quotas: Quotas,
         clock: Clock,
         observer: SubmitObserver,
     ) -> None:
@@ -73,6 +75,7 @@ class Submit:
         self._link = linking
         self._repetitions = repetitions
         self._limits = limits
+        self._quotas = quotas
         self._clock = clock
         self._observer = observer
 
@@ -87,16 +90,28 @@ class Submit:
     ) -> list[Outcome]:
         """Accept tasks of a tenant; answers in their order. `replay_of` and `schedule` are as in `Drafter.draft`.
 
-        Raises InvalidInput for a wrong number of tasks, Overloaded, and ServerUnavailable when the servers' fault
-        is why nothing was accepted. Cancelling it leaves open what was accepted.
+        Raises InvalidInput for a wrong number of tasks, Overloaded, and QuotaExceeded or ServerUnavailable when a limit
+        or the servers' fault is why nothing was accepted. Cancelling it leaves open what was accepted.
         """
         check_task_count(len(specs))
         with self._limits.taken(size_bytes), ExitStack() as spans:
             parent = tracing.current()
-            draft = self._drafter.draft(
-                tenant, specs, self._clock.now_ms(), spans, replay_of=replay_of, schedule=schedule
-            )
-            recorded = await self._record(draft, parent)
+            admittance = await self._admittance(tenant, specs) if self._quotas.active else None
+            recorded = None
+            try:
+                draft = self._drafter.draft(
+                    tenant,
+                    specs,
+                    self._clock.now_ms(),
+                    spans,
+                    replay_of=replay_of,
+                    schedule=schedule,
+                    refused=admittance.refused if admittance else NONE_REFUSED,
+                )
+                recorded = await self._record(draft, parent)
+            finally:
+                if admittance:
+                    admittance.close(None if recorded is None else recorded.outcomes)
             outcomes = recorded.outcomes
             for index, error in draft.refused.items():
                 outcomes[index] = error
@@ -111,6 +126,15 @@ class Submit:
             self._count(draft, outcomes)
         answered = [outcome for outcome in outcomes if outcome is not None]
         return _unless_all_failed(answered)
+
+    async def _admittance(self, tenant: str, specs: Sequence[task_pb2.TaskSpec]) -> Admittance:
+        """Ask the limits. Raises QuotaExceeded when they let nothing in: then nothing is drafted either."""
+        admittance = await self._quotas.admit(tenant, specs)
+        if len(admittance.refused) == len(specs):
+            admittance.close([None] * len(specs))
+            self._observer.refused(QuotaExceeded.reason, len(specs))
+            raise admittance.refused[0]
+        return admittance
 
     async def _publish(self, tenant: str, draft: Draft, recorded: Recorded) -> None:
         sent: list[tuple[Batch, list[Parcel]]] = []
@@ -180,13 +204,10 @@ class Submit:
 
 
 def _unless_all_failed(outcomes: list[Outcome]) -> list[Outcome]:
-    """Return the outcomes; raise the servers' fault when nothing was accepted because of it."""
-    fault = None
-    for outcome in outcomes:
-        if isinstance(outcome, Admission):
-            return outcomes
-        if fault is None and isinstance(outcome, ServerUnavailable):
-            fault = outcome
-    if fault is not None:
-        raise fault
-    return outcomes
+    """Return the outcomes; raise what can pass when nothing was accepted because of it, a fault of servers first."""
+    if any(isinstance(outcome, Admission) for outcome in outcomes):
+        return outcomes
+    faults = [outcome for outcome in outcomes if isinstance(outcome, ServerUnavailable | QuotaExceeded)]
+    if not faults:
+        return outcomes
+    raise next((fault for fault in faults if isinstance(fault, ServerUnavailable)), faults[0])

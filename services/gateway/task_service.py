@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import grpc.aio
+from google.rpc import status_pb2
 
 from forebay.tasks.v1 import task_service_pb2, task_service_pb2_grpc
 from scheduler.errors import ForebayError, TaskNotFound
@@ -13,6 +14,7 @@ from services.gateway import convert
 from services.gateway.caller import CallerOf
 from services.gateway.cancel import CancelTasks
 from services.gateway.dead_letters import DeadLetters
+from services.gateway.explaining import ExplainTask
 from services.gateway.listing import ListTasks
 from services.gateway.replay import ReplayTasks
 from services.gateway.request_validation import check_id
@@ -35,6 +37,7 @@ class TaskUseCases:
     stream_output: StreamOutput
     cancel: CancelTasks
     update: UpdateTasks
+    explain: ExplainTask
     dead_letters: DeadLetters
     replay: ReplayTasks
 
@@ -54,9 +57,14 @@ class TaskServicer(task_service_pb2_grpc.TaskServiceServicer):
         outcomes = await self._use.submit(tenant, request.tasks, request.ByteSize())
         response = task_service_pb2.SubmitTasksResponse()
         results = response.results
+        # Tasks that were refused for the same reason share the error, often hundreds of them.
+        statuses: dict[int, status_pb2.Status] = {}
         for outcome in outcomes:
             if isinstance(outcome, ForebayError):
-                results.add().error.CopyFrom(to_status(outcome))
+                status = statuses.get(id(outcome))
+                if status is None:
+                    status = statuses[id(outcome)] = to_status(outcome)
+                results.add().error.CopyFrom(status)
             else:
                 convert.fill_accepted(results.add().task, outcome, tenant)
         return response
@@ -110,6 +118,12 @@ class TaskServicer(task_service_pb2_grpc.TaskServiceServicer):
     ) -> task_service_pb2.UpdateTasksResponse:
         """See the contract."""
         return await self._use.update(self._caller_of(context).tenant, request)
+
+    async def ExplainTask(
+        self, request: task_service_pb2.ExplainTaskRequest, context: Any
+    ) -> task_service_pb2.ExplainTaskResponse:
+        """See the contract."""
+        return await self._use.explain(self._caller_of(context), request)
 
     async def ListDeadLetters(
         self, request: task_service_pb2.ListDeadLettersRequest, context: Any

@@ -17,7 +17,8 @@ from scheduler.adapters.memory import MemoryStore
 from scheduler.adapters.memory.log import MemoryLog
 from scheduler.errors import ModelFailed
 from scheduler.lanes import Lane
-from scheduler.ports.records import Ending, Lease, OutputChunk, Written
+from scheduler.policies.policy import DEFAULT_POLICY, Policy
+from scheduler.ports.records import Ending, Lease, OutputChunk, Wanted, Written
 from scheduler.states import Level, TaskState
 from services.connections import QueueSettings
 from services.gateway.app import Gateway, serve
@@ -47,7 +48,7 @@ class System:
         return [result.task.id for result in response.results]
 
     async def lease(self, *ids: str) -> None:
-        replies = await self.store.records.lease([(task_id, 1) for task_id in ids], "runner-1", 60_000)
+        replies = await self.store.records.lease([Wanted(task_id, 1) for task_id in ids], "runner-1", 60_000)
         assert all(reply.verdict is Lease.GRANTED for reply in replies)
 
     async def finish(
@@ -91,6 +92,9 @@ def ports_of(store: MemoryStore, log: MemoryLog) -> Ports:
         dead_letters=store.dead_letters,
         schedules=store.schedules,
         pauses=store.pauses,
+        policies=store.policies,
+        lines=store.lines,
+        keys=store.keys,
         events=store.events,
         membership=store.membership,
         log=log.publisher(),
@@ -105,13 +109,14 @@ async def running(
     log: MemoryLog | None = None,
     settings: GatewaySettings | None = None,
     ports: Ports | None = None,
+    policy: Policy = DEFAULT_POLICY,
 ) -> AsyncIterator[System]:
     store = store or MemoryStore(SystemClock())
     log = log or MemoryLog()
     ports = ports or ports_of(store, log)
     settings = settings or GatewaySettings(listen="127.0.0.1:0", http_listen="127.0.0.1:0", grace_s=2.0)
     async with (
-        serve(settings, QueueSettings(), ports, new_registry()) as gateway,
+        serve(settings, QueueSettings(), ports, new_registry(), policy) as gateway,
         grpc.aio.insecure_channel(gateway.grpc.address, options=CHANNEL_OPTIONS) as channel,
     ):
         stub: Any = task_service_pb2_grpc.TaskServiceStub(channel)

@@ -15,16 +15,19 @@ from scheduler.adapters.redis import (
     RedisDeadLetters,
     RedisEvents,
     RedisFollowUps,
+    RedisKeys,
     RedisLeases,
+    RedisLines,
     RedisMembership,
     RedisOutcomes,
     RedisPauses,
+    RedisPolicies,
     RedisQueries,
     RedisSchedules,
     RedisStoreTime,
     connect,
 )
-from scheduler.ports.records import Ending
+from scheduler.ports.records import Ending, Wanted
 from scheduler.states import TaskState
 from services.gateway.assembly import Ports
 from tests.integration.gateway import System, parked, prompt, published, running
@@ -43,6 +46,9 @@ async def real(valkey_url: str) -> AsyncIterator[tuple[System, Ports, Any]]:
         dead_letters=RedisDeadLetters(client),
         schedules=RedisSchedules(client),
         pauses=RedisPauses(client),
+        policies=RedisPolicies(client),
+        lines=RedisLines(client),
+        keys=RedisKeys(client),
         events=RedisEvents(client),
         membership=RedisMembership(client),
         log=log.publisher(),
@@ -61,7 +67,7 @@ def child(*parents: int, key: str = "") -> task_pb2.TaskSpec:
 
 
 async def finish(client: Any, state: TaskState, *ids: str) -> None:
-    await RedisLeases(client).lease([(task_id, 1) for task_id in ids], "r", 60_000)
+    await RedisLeases(client).lease([Wanted(task_id, 1) for task_id in ids], "r", 60_000)
     await RedisOutcomes(client).finish([Ending(i, 1, state, error=b"", retry_in_ms=0) for i in ids])
 
 

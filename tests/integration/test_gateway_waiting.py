@@ -13,7 +13,7 @@ from google.rpc import error_details_pb2
 from forebay.tasks.v1 import task_pb2, task_service_pb2
 from scheduler.errors import ModelFailed
 from scheduler.ids import new_ids
-from scheduler.ports.records import Ending, Updated
+from scheduler.ports.records import Ending, Updated, Wanted
 from scheduler.states import TaskState
 from services.status import to_status
 from tests.integration.gateway import System, parked, prompt, published, tensor
@@ -220,7 +220,7 @@ async def test_a_task_that_started_while_it_was_changed_says_so(
 async def test_a_task_that_is_to_be_tried_again_says_why_its_latest_attempt_failed(system: System) -> None:
     [task_id] = await system.submit(prompt())
     records = system.store.records
-    await records.lease([(task_id, 1)], "r", 10_000)
+    await records.lease([Wanted(task_id, 1)], "r", 10_000)
     fault = to_status(ModelFailed("the model raised an error on this input")).SerializeToString()
     await records.finish(
         [Ending(task_id, 1, TaskState.FAILED, error=fault, reason="MODEL_FAILED", retry_in_ms=60_000)]

@@ -110,7 +110,7 @@ async def payloads(kept: AsyncGenerator[Kept, None]) -> list[bytes]:
 
 
 async def on_lane(reader: PulsarReader) -> set[tuple[str, int]]:
-    [lane] = queue_lanes(POOL, Level.NORMAL, 1)
+    lane, _ = queue_lanes(POOL, Level.NORMAL, 1)
     return numbered(await payloads(reader.lane(lane)))
 
 

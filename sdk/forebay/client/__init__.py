@@ -23,13 +23,24 @@ from forebay.client.errors import (
     NotFound,
     OutOfRange,
     PermissionDenied,
+    QuotaViolation,
     ResourceExhausted,
     SubmitManyError,
     TaskFailedError,
     Unauthenticated,
     Unavailable,
 )
-from forebay.client.fleet import ModelInfo, PauseInfo, QueueInfo, RunnerInfo, TensorInfo
+from forebay.client.explaining import Ahead, Estimate, Explanation, Phase, WaitReason
+from forebay.client.fleet import (
+    LaneInfo,
+    ModelInfo,
+    PauseInfo,
+    QueueInfo,
+    RunnerInfo,
+    TenantLoad,
+    TensorInfo,
+)
+from forebay.client.policies import PolicyChanges, PolicyInfo, PolicyLimit
 from forebay.client.retry import RetryPolicy
 from forebay.client.schedules import ScheduleInfo
 from forebay.client.specs import TaskOptions, task_spec
@@ -50,6 +61,7 @@ from forebay.client.tasks import (
 from forebay.client.tensors import to_array, to_tensor
 
 __all__ = [
+    "Ahead",
     "AlreadyExists",
     "AsyncClient",
     "CallCancelled",
@@ -61,19 +73,27 @@ __all__ = [
     "Conflict",
     "DeadLetter",
     "DeadlineExceeded",
+    "Estimate",
+    "Explanation",
     "FailedPrecondition",
     "FieldFault",
     "ForebayClientError",
     "GenerateResult",
     "InternalError",
     "InvalidArgument",
+    "LaneInfo",
     "ModelInfo",
     "NotFound",
     "OutOfRange",
     "PauseInfo",
     "PermissionDenied",
+    "Phase",
+    "PolicyChanges",
+    "PolicyInfo",
+    "PolicyLimit",
     "Priority",
     "QueueInfo",
+    "QuotaViolation",
     "ReplaySummary",
     "ResourceExhausted",
     "RetryPolicy",
@@ -87,6 +107,7 @@ __all__ = [
     "TaskOptions",
     "TaskRef",
     "TaskState",
+    "TenantLoad",
     "TensorInfo",
     "Timing",
     "TokenLogprob",
@@ -94,6 +115,7 @@ __all__ = [
     "Unauthenticated",
     "Unavailable",
     "Usage",
+    "WaitReason",
     "task_spec",
     "to_array",
     "to_tensor",

@@ -12,13 +12,16 @@ from typing import Self, Unpack
 
 from opentelemetry.trace import TracerProvider
 
-from forebay.client import following, methods, reading, submitting
+from forebay.client import following, methods, policies, reading, submitting
 from forebay.client.calls import Calls
+from forebay.client.credentials import credentials
 from forebay.client.dead_letters import AsyncDeadLetters
 from forebay.client.errors import ForebayClientError, SubmitManyError, TaskFailedError, from_status
+from forebay.client.explaining import Explanation, explanation
 from forebay.client.filtering import task_filter
 from forebay.client.fleet import ModelInfo, PauseInfo, QueueInfo, RunnerInfo
 from forebay.client.pausing import selector
+from forebay.client.policies import PolicyChanges, PolicyInfo
 from forebay.client.retry import RetryPolicy
 from forebay.client.schedules import AsyncSchedules
 from forebay.client.specs import TaskOptions, moment, priority_number, task_spec
@@ -35,12 +38,18 @@ from forebay.client.tasks import (
 )
 from forebay.client.transport import AsyncTransport, Transport
 from forebay.models.v1.model_service_pb2 import ListModelsRequest, ListRunnersRequest
-from forebay.queues.v1.queue_service_pb2 import ListQueuesRequest, PauseQueueRequest, ResumeQueueRequest
+from forebay.queues.v1.queue_service_pb2 import (
+    GetPolicyRequest,
+    ListQueuesRequest,
+    PauseQueueRequest,
+    ResumeQueueRequest,
+)
 from forebay.tasks.v1.task_pb2 import Task, TaskSpec
 from forebay.tasks.v1.task_service_pb2 import (
     AllTasks,
     CancelMatchingTasksRequest,
     CancelTasksRequest,
+    ExplainTaskRequest,
     GetTaskRequest,
     LabelSelector,
     ListTasksRequest,
@@ -56,7 +65,8 @@ _PAGE: int = 200
 class AsyncClient:
     """Talks to a Forebay gateway. Make it inside a running event loop, share it freely there, close it at the end.
 
-    `address` is host:port. `timeout_s` bounds each call, retries included; waits and streams take their own.
+    `address` is host:port. `api_key` says who calls, where the gateway asks; by default it is that of FOREBAY_API_KEY.
+    `timeout_s` bounds each call, retries included; waits and streams take their own.
     Every method raises errors of `forebay.client.errors`; cancelling a method cancels its call, and a submit that
     was cancelled may have happened.
     """
@@ -65,34 +75,37 @@ class AsyncClient:
         self,
         address: str,
         *,
+        api_key: str | None = None,
         timeout_s: float = 30.0,
         retry: RetryPolicy | None = None,
         tracer_provider: TracerProvider | None = None,
     ) -> None:
-        self._begin(AsyncTransport(address), timeout_s, retry, tracer_provider)
+        self._begin(AsyncTransport(address), api_key, timeout_s, retry, tracer_provider)
 
     @classmethod
     def over(
         cls,
         transport: Transport,
         *,
+        api_key: str | None = None,
         timeout_s: float = 30.0,
         retry: RetryPolicy | None = None,
         tracer_provider: TracerProvider | None = None,
     ) -> Self:
         """Make a client over another transport, which it then owns."""
         client = cls.__new__(cls)
-        client._begin(transport, timeout_s, retry, tracer_provider)
+        client._begin(transport, api_key, timeout_s, retry, tracer_provider)
         return client
 
     def _begin(
         self,
         transport: Transport,
+        api_key: str | None,
         timeout_s: float,
         retry: RetryPolicy | None,
         tracer_provider: TracerProvider | None,
     ) -> None:
-        self._calls = Calls(transport, retry or RetryPolicy(), tracer_provider)
+        self._calls = Calls(transport, retry or RetryPolicy(), tracer_provider, credentials(api_key))
         self._timeout_s = timeout_s
         self.dead_letters = AsyncDeadLetters(self._calls, timeout_s)
         """Tasks that used up their attempts, and messages that nobody could read."""
@@ -217,6 +230,13 @@ class AsyncClient:
         answer = await self._calls.unary(methods.GET, request, self._timeout_s)
         return reading.info(answer.task)
 
+    async def explain(self, task: TaskRef) -> Explanation:
+        """Return where a task is and why it is still there: what it waits for, what is before it, when it is expected
+        to start and end; of one that has ended, how long each phase took.
+        """
+        request = ExplainTaskRequest(id=task_id(task))
+        return explanation(await self._calls.unary(methods.EXPLAIN, request, self._timeout_s))
+
     async def cancel(self, tasks: TaskRef | Iterable[TaskRef]) -> CancelSummary:
         """Cancel tasks in whatever state. After it, no result of them appears."""
         ids = [task_id(task) for task in ([tasks] if isinstance(tasks, TaskRef) else tasks)]
@@ -325,6 +345,26 @@ class AsyncClient:
         """Return the queues, highest level first; of one pool or of all."""
         answer = await self._calls.unary(methods.QUEUES, ListQueuesRequest(pool=pool), self._timeout_s)
         return [reading.queue(queue) for queue in answer.queues]
+
+    async def policy(self) -> PolicyInfo:
+        """Return the policy that stands: how tasks are ordered, limited and routed."""
+        answer = await self._calls.unary(methods.GET_POLICY, GetPolicyRequest(), self._timeout_s)
+        return policies.info(answer)
+
+    async def update_policy(
+        self, *, version: int | None = None, **changes: Unpack[PolicyChanges]
+    ) -> PolicyInfo:
+        """Change the policy while everything runs, and return the one that stands then. Changes: see PolicyChanges.
+
+        `version` is the one that the changes are meant for; None for whichever stands. Raises InvalidArgument, whose
+        `faults` name each field that breaks a rule, PermissionDenied, and Conflict when another version stands.
+        """
+        request = policies.request(changes, version)
+        # The same change twice is one change, unless it is meant for a version that it ends itself.
+        answer = await self._calls.unary(
+            methods.UPDATE_POLICY, request, self._timeout_s, safe=version is None
+        )
+        return policies.info(answer)
 
     async def models(self) -> Sequence[ModelInfo]:
         """Return the models that the fleet serves, by name."""

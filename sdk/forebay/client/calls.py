@@ -19,8 +19,14 @@ class Calls:
     """Makes calls over a transport."""
 
     def __init__(
-        self, transport: Transport, retry: RetryPolicy, tracer_provider: trace.TracerProvider | None
+        self,
+        transport: Transport,
+        retry: RetryPolicy,
+        tracer_provider: trace.TracerProvider | None,
+        metadata: Metadata = (),
     ) -> None:
+        """`metadata` goes with every call."""
+        self._metadata = tuple(metadata)
         self.transport = transport
         self.retry = retry
         self._tracer = trace.get_tracer("forebay.client", tracer_provider=tracer_provider)
@@ -60,7 +66,7 @@ class Calls:
         if span.get_span_context().is_valid:
             propagate.inject(carrier, trace.set_span_in_context(span))
         try:
-            yield tuple(carrier.items())
+            yield (*self._metadata, *carrier.items())
         except ForebayClientError as error:
             if span.is_recording():
                 span.set_attribute("rpc.response.status_code", error.code.name)

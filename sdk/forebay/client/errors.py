@@ -9,7 +9,7 @@ ForebayClientError
 ├── OutOfRange              the wanted part of a stream is no longer kept
 ├── PermissionDenied        the caller may not do this
 ├── Unauthenticated         the server does not know the caller
-├── ResourceExhausted       a limit is reached; `retry_after_s` says when to try again
+├── ResourceExhausted       a limit is reached; `retry_after_s` says when to try again, `violations` which limit
 ├── Unavailable             the server cannot be reached, or something that it needs cannot
 ├── DeadlineExceeded        no answer in time; the outcome is unknown (a TimeoutError, too)
 ├── CallCancelled           the server or the channel ended the call
@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Final, cast
 
 import grpc
+from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2
 from google.rpc.status_pb2 import Status
 
@@ -42,6 +43,16 @@ class FieldFault:
     """What was expected and what was got."""
 
 
+@dataclass(frozen=True, slots=True)
+class QuotaViolation:
+    """A limit that is reached."""
+
+    subject: str
+    """Whose limit it is, for example `tenant acme, level low`."""
+    description: str
+    """What it allows."""
+
+
 class ForebayClientError(Exception):
     """Root of the tree."""
 
@@ -55,6 +66,7 @@ class ForebayClientError(Exception):
         faults: Sequence[FieldFault] = (),
         retry_after_s: float | None = None,
         metadata: dict[str, str] | None = None,
+        violations: Sequence[QuotaViolation] = (),
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -66,6 +78,8 @@ class ForebayClientError(Exception):
         """When the server says that another try makes sense; None when it does not say."""
         self.metadata = dict(metadata or {})
         """Facts that belong to the reason, for example the id of the task that holds a key."""
+        self.violations = tuple(violations)
+        """Limits of the policy that are reached; empty for what has nothing to do with them."""
 
 
 class InvalidArgument(ForebayClientError):
@@ -198,11 +212,13 @@ def from_status(status: Status) -> ForebayClientError:
     reason = ""
     metadata: dict[str, str] = {}
     faults: list[FieldFault] = []
+    violations: list[QuotaViolation] = []
     retry_after_s: float | None = None
-    info, bad, retry = (
+    info, bad, retry, quota = (
         error_details_pb2.ErrorInfo(),
         error_details_pb2.BadRequest(),
         error_details_pb2.RetryInfo(),
+        error_details_pb2.QuotaFailure(),
     )
     for detail in status.details:
         if detail.Unpack(info):
@@ -211,8 +227,17 @@ def from_status(status: Status) -> ForebayClientError:
             faults += [FieldFault(fault.field, fault.description) for fault in bad.field_violations]
         elif detail.Unpack(retry):
             retry_after_s = retry.retry_delay.seconds + retry.retry_delay.nanos / 1e9
+        elif detail.Unpack(quota):
+            violations += [QuotaViolation(limit.subject, limit.description) for limit in quota.violations]
     kind = _BY_CODE.get(_BY_NUMBER.get(status.code, grpc.StatusCode.UNKNOWN), InternalError)
-    return kind(status.message, reason=reason, faults=faults, retry_after_s=retry_after_s, metadata=metadata)
+    return kind(
+        status.message,
+        reason=reason,
+        faults=faults,
+        retry_after_s=retry_after_s,
+        metadata=metadata,
+        violations=violations,
+    )
 
 
 def from_rpc(error: grpc.RpcError, address: str) -> ForebayClientError:
@@ -229,5 +254,18 @@ def from_rpc(error: grpc.RpcError, address: str) -> ForebayClientError:
 
 
 def to_status(error: ForebayClientError) -> Status:
-    """Turn an exception back into the status of one task, code and message only."""
-    return Status(code=error.code.value[0], message=error.message)
+    """Turn an exception back into the status of one task, with what a client needs to know what to do about it."""
+    status = Status(code=error.code.value[0], message=error.message)
+    if error.reason:
+        status.details.add().Pack(
+            error_details_pb2.ErrorInfo(reason=error.reason, domain="forebay", metadata=error.metadata)
+        )
+    if error.retry_after_s is not None:
+        delay = Duration()
+        delay.FromNanoseconds(int(error.retry_after_s * 1e9))
+        status.details.add().Pack(error_details_pb2.RetryInfo(retry_delay=delay))
+    if error.violations:
+        violation = error_details_pb2.QuotaFailure.Violation
+        limits = [violation(subject=one.subject, description=one.description) for one in error.violations]
+        status.details.add().Pack(error_details_pb2.QuotaFailure(violations=limits))
+    return status

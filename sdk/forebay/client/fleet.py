@@ -7,6 +7,28 @@ from forebay.client.tasks import Priority
 
 
 @dataclass(frozen=True, slots=True)
+class TenantLoad:
+    """What one tenant has in a queue."""
+
+    tenant: str
+    queued: int
+    running: int
+    queued_work_s: float
+    """Expected work of the waiting tasks, in seconds of one runner."""
+
+
+@dataclass(frozen=True, slots=True)
+class LaneInfo:
+    """One lane of a queue."""
+
+    index: int
+    scheduler: str
+    """Who reads it; empty while none of those that are there has read anything from it."""
+    in_window: int
+    """Tasks of it that the scheduler has in its window."""
+
+
+@dataclass(frozen=True, slots=True)
 class QueueInfo:
     """One queue: a level of a pool."""
 
@@ -24,6 +46,17 @@ class QueueInfo:
     """Whether a pause holds back the whole queue."""
     waiting: int = 0
     """Tasks that wait for their time, their parents or their next attempt."""
+    arrived_per_second: float = 0.0
+    """Into the windows of schedulers, over the last ten seconds; so are the other rates."""
+    started_per_second: float = 0.0
+    share_got: float = 0.0
+    """Of the pool's work of the last ten seconds: 0 to 1. To be compared with `share` while every level is busy."""
+    queued_work_s: float = 0.0
+    """Expected work of the waiting tasks, in seconds of one runner."""
+    tenants: tuple[TenantLoad, ...] = ()
+    """Those who wait or run most; the caller alone unless the caller operates the platform."""
+    lanes: tuple[LaneInfo, ...] = ()
+    """By index; the last one is the express lane."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,6 +53,7 @@ CANCEL_MATCHING: Final = Method(
     f"{_TASKS}/CancelMatchingTasks", tasks.CancelMatchingTasksRequest, tasks.CancelMatchingTasksResponse
 )
 UPDATE: Final = Method(f"{_TASKS}/UpdateTasks", tasks.UpdateTasksRequest, tasks.UpdateTasksResponse)
+EXPLAIN: Final = Method(f"{_TASKS}/ExplainTask", tasks.ExplainTaskRequest, tasks.ExplainTaskResponse)
 LIST_DEAD: Final = Method(
     f"{_TASKS}/ListDeadLetters", tasks.ListDeadLettersRequest, tasks.ListDeadLettersResponse
 )
@@ -91,6 +92,10 @@ _QUEUES: Final = "forebay.queues.v1.QueueService"
 QUEUES: Final = Method(f"{_QUEUES}/ListQueues", queues.ListQueuesRequest, queues.ListQueuesResponse)
 PAUSE: Final = Method(f"{_QUEUES}/PauseQueue", queues.PauseQueueRequest, queues.PauseQueueResponse)
 RESUME: Final = Method(f"{_QUEUES}/ResumeQueue", queues.ResumeQueueRequest, queues.ResumeQueueResponse)
+GET_POLICY: Final = Method(f"{_QUEUES}/GetPolicy", queues.GetPolicyRequest, queues.GetPolicyResponse)
+UPDATE_POLICY: Final = Method(
+    f"{_QUEUES}/UpdatePolicy", queues.UpdatePolicyRequest, queues.UpdatePolicyResponse
+)
 
 MODELS: Final = Method(
     "forebay.models.v1.ModelService/ListModels", models.ListModelsRequest, models.ListModelsResponse

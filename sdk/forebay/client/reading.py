@@ -9,7 +9,15 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from forebay.client.answers import Choice, GenerateResult, TokenLogprob, TopLogprob
 from forebay.client.errors import from_status
-from forebay.client.fleet import ModelInfo, PauseInfo, QueueInfo, RunnerInfo, TensorInfo
+from forebay.client.fleet import (
+    LaneInfo,
+    ModelInfo,
+    PauseInfo,
+    QueueInfo,
+    RunnerInfo,
+    TenantLoad,
+    TensorInfo,
+)
 from forebay.client.tasks import (
     CancelSummary,
     Chunk,
@@ -142,6 +150,15 @@ def queue(queue: Queue) -> QueueInfo:
         share=queue.share,
         paused=queue.paused,
         waiting=queue.waiting,
+        arrived_per_second=queue.arrived_per_second,
+        started_per_second=queue.started_per_second,
+        share_got=queue.share_got,
+        queued_work_s=seconds(queue.queued_work),
+        tenants=tuple(
+            TenantLoad(load.tenant, load.queued, load.running, seconds(load.queued_work))
+            for load in queue.tenants
+        ),
+        lanes=tuple(LaneInfo(lane.index, lane.scheduler, lane.in_window) for lane in queue.lanes),
     )
 
 
@@ -246,7 +263,8 @@ def time(stamp: Timestamp) -> datetime:
 
 def seconds(duration: Duration) -> float:
     """Read a length of time, in seconds."""
-    return duration.seconds + duration.nanos / 1e9
+    # A quotient of whole numbers is rounded once: what was written as 1.4 is read as 1.4.
+    return (duration.seconds * 1_000_000_000 + duration.nanos) / 1_000_000_000
 
 
 def _word(name: str, prefix: str) -> str:

@@ -10,7 +10,9 @@ from opentelemetry.trace import TracerProvider
 from forebay.client.async_client import AsyncClient
 from forebay.client.dead_letters import DeadLetters
 from forebay.client.errors import ForebayClientError
+from forebay.client.explaining import Explanation
 from forebay.client.fleet import ModelInfo, PauseInfo, QueueInfo, RunnerInfo
+from forebay.client.policies import PolicyChanges, PolicyInfo
 from forebay.client.retry import RetryPolicy
 from forebay.client.schedules import Schedules
 from forebay.client.specs import TaskOptions
@@ -36,19 +38,25 @@ class Client:
             task = client.submit("smollm2", prompt="The capital of France is", priority="high")
             print(client.wait(task).text)
 
-    `address` is host:port. `timeout_s` bounds each call, retries included; waits and streams take their own.
+    `address` is host:port. `api_key` says who calls, where the gateway asks; by default it is that of FOREBAY_API_KEY.
+    `timeout_s` bounds each call, retries included; waits and streams take their own.
     """
 
     def __init__(
         self,
         address: str,
         *,
+        api_key: str | None = None,
         timeout_s: float = 30.0,
         retry: RetryPolicy | None = None,
         tracer_provider: TracerProvider | None = None,
     ) -> None:
         self._client = AsyncClient.over(
-            BlockingTransport(address), timeout_s=timeout_s, retry=retry, tracer_provider=tracer_provider
+            BlockingTransport(address),
+            api_key=api_key,
+            timeout_s=timeout_s,
+            retry=retry,
+            tracer_provider=tracer_provider,
         )
         self.dead_letters = DeadLetters(self._client.dead_letters)
         """Tasks that used up their attempts, and messages that nobody could read."""
@@ -107,6 +115,10 @@ class Client:
     def get(self, task: TaskRef, *, include_input: bool = False, include_result: bool = True) -> TaskInfo:
         """Return a task as it is now."""
         return complete(self._client.get(task, include_input=include_input, include_result=include_result))
+
+    def explain(self, task: TaskRef) -> Explanation:
+        """Return where a task is and why it is still there, or how it spent its life."""
+        return complete(self._client.explain(task))
 
     def cancel(self, tasks: TaskRef | Iterable[TaskRef]) -> CancelSummary:
         """Cancel tasks in whatever state. After it, no result of them appears."""
@@ -202,6 +214,14 @@ class Client:
     def queues(self, pool: str = "") -> Sequence[QueueInfo]:
         """Return the queues, highest level first; of one pool or of all."""
         return complete(self._client.queues(pool))
+
+    def policy(self) -> PolicyInfo:
+        """Return the policy that stands: how tasks are ordered, limited and routed."""
+        return complete(self._client.policy())
+
+    def update_policy(self, *, version: int | None = None, **changes: Unpack[PolicyChanges]) -> PolicyInfo:
+        """Change the policy while everything runs; see AsyncClient.update_policy."""
+        return complete(self._client.update_policy(version=version, **changes))
 
     def models(self) -> Sequence[ModelInfo]:
         """Return the models that the fleet serves, by name."""

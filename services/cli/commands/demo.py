@@ -84,7 +84,7 @@ async def show(settings: UpSettings, begun_s: float, *, keep: bool, terminal: "T
             )
             if running.fleet.failed:
                 raise CommandFailed(f"the model {MODEL} is not ready; its reason is above")
-            scene = Scene(address, MODEL, begun_s, terminal.line)
+            scene = Scene(address, running.key, MODEL, begun_s, terminal.line)
             await running.supervisor.unless_ending(scene.play(tap, flush))
             if keep:
                 terminal.line("\nEverything goes on until Ctrl-C.")

@@ -42,8 +42,9 @@ class Seen:
 class Fleet:
     """One watch over the models that this `up` was asked to serve."""
 
-    def __init__(self, gateway: str, wanted: Iterable[str], say: Say) -> None:
-        """Take the gateway's address, the names of the models, and the way to tell a person things."""
+    def __init__(self, gateway: str, wanted: Iterable[str], say: Say, key: str = "") -> None:
+        """Take the gateway's address, the names of the models, the way to tell a person things, and an API key."""
+        self._metadata = (("x-api-key", key),) if key else ()
         self._gateway = gateway
         self._wanted = tuple(dict.fromkeys(wanted))
         self._seen: dict[str, Seen | None] = dict.fromkeys(self._wanted)
@@ -113,7 +114,9 @@ class Fleet:
     async def _look(self, stub: "ModelServiceAsyncStub") -> list[models.Runner]:
         """Ask for all runners and tell what changed. A gateway that does not answer changes nothing."""
         try:
-            answer = await stub.ListRunners(models.ListRunnersRequest(), timeout=ASK_S)
+            answer = await stub.ListRunners(
+                models.ListRunnersRequest(), timeout=ASK_S, metadata=self._metadata
+            )
         except grpc.aio.AioRpcError:
             return []
         best: dict[str, models.Runner] = {}

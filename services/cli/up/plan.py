@@ -11,6 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
+from services.api_keys import digest_of
 from services.cli.settings import ServerSettings, UpSettings, default_data
 from services.cli.up.lock import SECRET_FILE
 
@@ -119,11 +120,12 @@ def lay_out(
     variables: Mapping[str, str],
     redis: Embedded | None,
     broker: Embedded | None,
+    own_key: str = "",
 ) -> Plan:
     """Lay out every process of the platform on this machine.
 
     `variables` are the FOREBAY_* settings of file and environment; `redis` and `broker` are the embedded servers,
-    None where an external one is used.
+    None where an external one is used. `own_key` is the API key that `up` shows the gateway, which gets the digest.
     """
     embedded = []
     if redis:
@@ -169,7 +171,11 @@ def lay_out(
             "gateway",
             "services.gateway",
             GrpcServing(addresses.grpc),
-            {"FOREBAY_GATEWAY_LISTEN": addresses.grpc, "FOREBAY_GATEWAY_HTTP_LISTEN": addresses.http},
+            {
+                "FOREBAY_GATEWAY_LISTEN": addresses.grpc,
+                "FOREBAY_GATEWAY_HTTP_LISTEN": addresses.http,
+                "FOREBAY_GATEWAY_STARTER_KEY_SHA256": digest_of(own_key) if own_key else "",
+            },
             secret,
         ),
         service(

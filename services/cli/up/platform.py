@@ -6,12 +6,13 @@
 import shutil
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from inference.providers import installed_runtime
 from scheduler.errors import StartupRefused
+from services.api_keys import new_key
 from services.cli.settings import ServerSettings, UpSettings, default_data
 from services.cli.up import lock, ports, servers_file
 from services.cli.up.fleet import Fleet
@@ -34,6 +35,8 @@ class Running:
     data: Path
     supervisor: Supervisor
     fleet: Fleet
+    key: str = field(repr=False)
+    """The API key of this `up`, for as long as it runs; it operates."""
 
 
 @asynccontextmanager
@@ -49,7 +52,8 @@ async def platform(
     data = (settings.data or default_data()).expanduser().resolve()
     async with AsyncExitStack() as stack:
         stack.enter_context(lock.hold(data))
-        plan = prepare(settings, external, variables, data)
+        key = new_key()
+        plan = prepare(settings, external, variables, data, key)
         introduce(plan, settings, data, say)
         keeper = None if external.broker_url else log_keeper(plan, settings, external, data, say)
         if keeper:
@@ -63,12 +67,14 @@ async def platform(
         stack.enter_context(servers_file.noted(data, plan.variables))
         if keeper:
             supervisor.alongside(keeper.watch(supervisor, plan.variables))
-        fleet = Fleet(plan.addresses.grpc, model_names(settings), say)
+        fleet = Fleet(plan.addresses.grpc, model_names(settings), say, key)
         await supervisor.unless_ending(fleet.settled())
-        yield Running(plan, data, supervisor, fleet)
+        yield Running(plan, data, supervisor, fleet, key)
 
 
-def prepare(settings: UpSettings, external: ServerSettings, variables: Mapping[str, str], data: Path) -> Plan:
+def prepare(
+    settings: UpSettings, external: ServerSettings, variables: Mapping[str, str], data: Path, own_key: str
+) -> Plan:
     """Check models and machine, choose internal ports, and lay out the processes.
 
     Raises StartupRefused, and RuntimeMissing when there are models but nothing to run them.
@@ -97,7 +103,9 @@ def prepare(settings: UpSettings, external: ServerSettings, variables: Mapping[s
         scheduler=f"127.0.0.1:{scheduler}",
         agent=f"127.0.0.1:{agent}",
     )
-    return lay_out(settings, external, addresses, variables=variables, redis=redis, broker=broker)
+    return lay_out(
+        settings, external, addresses, variables=variables, redis=redis, broker=broker, own_key=own_key
+    )
 
 
 def log_keeper(plan: Plan, settings: UpSettings, external: ServerSettings, data: Path, say: Say) -> LogKeeper:

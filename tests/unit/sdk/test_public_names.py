@@ -13,16 +13,17 @@ from forebay.tasks.v1.schedule_service_pb2 import DESCRIPTOR as SCHEDULES
 from forebay.tasks.v1.task_service_pb2 import DESCRIPTOR as TASKS
 
 NAMES = """
-AlreadyExists AsyncClient CallCancelled CancelProgress CancelSummary Choice Chunk Client Conflict DeadLetter
-DeadlineExceeded FailedPrecondition FieldFault ForebayClientError GenerateResult InternalError InvalidArgument
-ModelInfo NotFound OutOfRange PauseInfo PermissionDenied Priority QueueInfo ReplaySummary ResourceExhausted
-RetryPolicy RunnerInfo ScheduleInfo SubmitManyError TaskEvent TaskFailedError TaskHandle TaskInfo TaskOptions TaskRef
-TaskState TensorInfo Timing TokenLogprob TopLogprob Unauthenticated Unavailable Usage task_spec to_array to_tensor
+Ahead AlreadyExists AsyncClient CallCancelled CancelProgress CancelSummary Choice Chunk Client Conflict DeadLetter
+DeadlineExceeded Estimate Explanation FailedPrecondition FieldFault ForebayClientError GenerateResult InternalError
+InvalidArgument LaneInfo ModelInfo NotFound OutOfRange PauseInfo PermissionDenied Phase PolicyChanges PolicyInfo
+PolicyLimit Priority QueueInfo QuotaViolation ReplaySummary ResourceExhausted RetryPolicy RunnerInfo ScheduleInfo
+SubmitManyError TaskEvent TaskFailedError TaskHandle TaskInfo TaskOptions TaskRef TaskState TenantLoad TensorInfo
+Timing TokenLogprob TopLogprob Unauthenticated Unavailable Usage WaitReason task_spec to_array to_tensor
 """.split()
 
 METHODS = """
-cancel cancel_all_matching cancel_matching close get list models pause pauses queues resume runners stream submit
-submit_many submit_specs update wait wait_many wait_tasks watch
+cancel cancel_all_matching cancel_matching close explain get list models pause pauses policy queues resume runners
+stream submit submit_many submit_specs update update_policy wait wait_many wait_tasks watch
 """.split()
 
 
@@ -59,7 +60,7 @@ def test_every_method_exists_in_the_contract_with_these_messages() -> None:
         for method in service.methods
     }
     used = [method for method in vars(methods).values() if isinstance(method, methods.Method)]
-    assert len(used) == 24
+    assert len(used) == 27
     for method in used:
         assert known[method.name] == (method.request.DESCRIPTOR, method.response.DESCRIPTOR)
 

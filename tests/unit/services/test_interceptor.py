@@ -11,7 +11,7 @@ from google.protobuf.message import DecodeError
 from google.rpc import code_pb2, error_details_pb2
 from grpc_status.rpc_status import from_call
 
-from scheduler.errors import Overloaded, TaskNotFound
+from scheduler.errors import Overloaded, TaskNotFound, Unauthenticated
 from services.lifecycle import CHANNEL_OPTIONS, RunningServer, Service, grpc_server
 
 SERVICE = "test.Echo"
@@ -33,6 +33,7 @@ async def serving(
     deadline_s: float = 30.0,
     calls: list[tuple[str, str]] | None = None,
     parse: Callable[[bytes], bytes] | None = None,
+    authorize: Callable[[str, Any], None] | None = None,
 ) -> AsyncIterator[tuple[RunningServer, Any]]:
     handlers: dict[str, Any] = {
         "Unary": grpc.unary_unary_rpc_method_handler(unary, parse),
@@ -53,6 +54,7 @@ async def serving(
             grace_s=1,
             default_deadline_s=deadline_s,
             observe=observe,
+            authorize=authorize,
         ) as server,
         grpc.aio.insecure_channel(server.address, options=CHANNEL_OPTIONS) as channel,
     ):
@@ -280,3 +282,33 @@ async def test_a_taken_port_is_one_clear_sentence() -> None:
         with pytest.raises(StartupRefused, match="cannot listen on"):
             async with grpc_server(server.address, [], grace_s=1):
                 pass
+
+
+async def test_a_call_that_is_not_authorized_never_reaches_its_handler_and_is_observed() -> None:
+    reached: list[bytes] = []
+    asked: list[str] = []
+    calls: list[tuple[str, str]] = []
+
+    async def unary(request: bytes, context: Any) -> bytes:
+        reached.append(request)
+        return request
+
+    async def stream(request: bytes, context: Any) -> AsyncIterator[bytes]:
+        reached.append(request)
+        yield request
+
+    def authorize(method: str, context: Any) -> None:
+        asked.append(method)
+        if dict(context.invocation_metadata()).get("who") != "me":
+            raise Unauthenticated
+
+    async with serving(unary, stream, calls=calls, authorize=authorize) as (_, channel):
+        for make, method in ((channel.unary_unary, "Unary"), (channel.unary_stream, "Stream")):
+            code, _, details = await failure(make(f"/{SERVICE}/{method}")(b"x", timeout=5))
+            assert code is grpc.StatusCode.UNAUTHENTICATED
+            assert info_of(details).reason == "UNAUTHENTICATED"
+        assert not reached
+        me = (("who", "me"),)
+        assert await channel.unary_unary(f"/{SERVICE}/Unary")(b"y", timeout=5, metadata=me) == b"y"
+    assert asked == [f"{SERVICE}/Unary", f"{SERVICE}/Stream", f"{SERVICE}/Unary"]
+    assert [code for _, code in calls] == ["UNAUTHENTICATED", "UNAUTHENTICATED", "OK"]

@@ -17,8 +17,12 @@ EXAMPLES: list[ForebayError] = [
     errors.TaskNotWaiting("07-x", "RUNNING"),
     errors.NotReplayable("07-x"),
     errors.TaskMoved("07-x"),
+    errors.PolicyMoved(3, 4),
     errors.OutputGone(3, 9),
     errors.Overloaded("too much", 0.5),
+    errors.QuotaExceeded([errors.QuotaViolation("tenant t", "at most 5 tasks may wait")], 0.5),
+    errors.Unauthenticated(),
+    errors.OperatorOnly("PauseQueue"),
     errors.ServerUnavailable("away"),
     errors.LogUnavailable("away", 2.0),
     errors.RecordsUnavailable("away"),
@@ -101,3 +105,12 @@ def test_an_internal_status_says_nothing_but_its_request_id() -> None:
     assert made.details[1].Unpack(request)
     assert request.request_id == "abc"
     assert "abc" in made.message
+
+
+def test_a_quota_names_whose_limit_it_is_and_what_it_allows() -> None:
+    violation = errors.QuotaViolation("tenant t, level low", "at most 5 tasks may wait")
+    detail = error_details_pb2.QuotaFailure()
+    assert status.to_status(errors.QuotaExceeded([violation], 0.5)).details[2].Unpack(detail)
+    assert [(v.subject, v.description) for v in detail.violations] == [
+        ("tenant t, level low", "at most 5 tasks may wait")
+    ]

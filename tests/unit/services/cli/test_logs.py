@@ -52,7 +52,9 @@ def test_what_was_written_before_stays_and_the_last_error_is_kept(tmp_path: Path
 
 
 @pytest.mark.parametrize("warning", [WARNING, b"2026-01-01T10:00:00.0Z WARN broker: slow disk\n"])
-def test_a_warning_is_said_and_is_never_taken_for_the_reason_of_a_death(tmp_path: Path, warning: bytes) -> None:
+def test_a_warning_is_said_and_is_never_taken_for_the_reason_of_a_death(
+    tmp_path: Path, warning: bytes
+) -> None:
     heard: list[str] = []
     log = logs.ChildLog(tmp_path / "a.log", heard.append)
     log.write(warning)

@@ -3,10 +3,13 @@ from pathlib import Path
 import pytest
 
 from scheduler.errors import RuntimeMissing, StartupRefused
+from services.api_keys import digest_of
 from services.cli import settings
 from services.cli.settings import ServerSettings, UpSettings
 from services.cli.up import platform
 from services.cli.up.plan import Addresses, Embedded, GrpcServing, RedisAnswers, lay_out
+from services.gateway.settings import GatewaySettings
+from services.settings import load
 
 ADDRESSES = Addresses(
     grpc="127.0.0.1:7070", http="127.0.0.1:7080", scheduler="127.0.0.1:1", agent="127.0.0.1:2"
@@ -86,6 +89,24 @@ def test_a_settings_file_reaches_processes_as_variables_and_the_environment_wins
         "FOREBAY_QUEUES_POOLS": "default,gpu",
         "FOREBAY_ENGINE_TENSORRT_FP16": "true",
     }
+
+
+def test_the_gateway_alone_gets_the_digest_of_the_key_of_up_and_nobody_the_key() -> None:
+    plan = lay_out(
+        UpSettings(), ServerSettings(), ADDRESSES, variables={}, redis=VALKEY, broker=BROKER, own_key="mine"
+    )
+    having = [spec.name for spec in plan.processes if digest_of("mine") in spec.env.values()]
+    assert having == ["gateway"]
+    assert not any("mine" in value.split() for spec in plan.processes for value in spec.env.values())
+
+
+def test_the_file_of_api_keys_reaches_the_gateway(tmp_path: Path) -> None:
+    file = tmp_path / "forebay.toml"
+    file.write_text(f'[gateway]\napi_keys_file = "{tmp_path / "keys"}"\n')
+    known = settings.variables(file, {})
+    assert known == {"FOREBAY_GATEWAY_API_KEYS_FILE": str(tmp_path / "keys")}
+    loaded = load(GatewaySettings, section="gateway", file=None, environ=known)
+    assert loaded.api_keys_file == tmp_path / "keys"
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,33 @@ def test_an_envelope_carries_its_spec_and_the_digest_of_it() -> None:
     assert (envelope.pool, envelope.priority, envelope.deadline_ms) == ("default", task_pb2.PRIORITY_HIGH, 6)
 
 
+def test_an_envelope_carries_what_its_cost_is_foretold_by() -> None:
+    def sealed(generate: inputs_pb2.GenerateInput | None = None, **labels: str) -> envelope_pb2.Envelope:
+        spec = task_pb2.TaskSpec(model="m", generate=generate, labels=labels)
+        body = spec.SerializeToString()
+        made = convert.seal(
+            "07-x",
+            "t",
+            spec,
+            body,
+            pool="default",
+            level=Level.HIGH,
+            create_time_ms=5,
+            deadline_ms=0,
+            max_attempts=3,
+            traceparent="",
+            cost_label="task",
+        )
+        return envelope_pb2.Envelope.FromString(made)
+
+    unlimited = sealed(inputs_pb2.GenerateInput(prompt="p" * 900))
+    assert 900 <= unlimited.input_size < 950
+    assert (unlimited.output_limit, unlimited.kind) == (256, "")
+    limited = sealed(inputs_pb2.GenerateInput(prompt="p", max_tokens=50, n=3), task="x" * 80, kind="other")
+    assert (limited.output_limit, limited.kind) == (150, "x" * 63)
+    assert sealed().output_limit == 0
+
+
 def test_what_is_parked_has_no_publication_and_suspects_travel_with_their_group() -> None:
     joined = convert.frame(seal("x"), 0) + convert.frame(seal("y"), 2, "suspects-1")
     expected = envelope_pb2.Bundle()
@@ -78,6 +105,8 @@ def record(state: TaskState, *, attempt: int = 1, reason: str = "", error: bytes
         ("WHILE_RUNNING", 2, "the deadline passed while it was RUNNING in attempt 2"),
         ("WHILE_RETRYING", 3, "the deadline passed while it was RETRYING after attempt 3"),
         ("ELSE", 0, "the deadline passed while it was QUEUED"),
+        ("CANNOT_FINISH", 0, "its turn came, too late to end before its deadline"),
+        ("CANNOT_FINISH", 1, "its turn came after attempt 1, too late to end before its deadline"),
     ],
 )
 def test_an_expired_task_says_where_it_was(reason: str, attempt: int, message: str) -> None:

@@ -9,7 +9,7 @@ from scheduler.adapters.memory import MemoryStore
 from scheduler.errors import Overloaded, RecordsUnavailable, ShuttingDown, TaskNotFound
 from scheduler.ids import new_ids
 from scheduler.ports.events import TaskChange
-from scheduler.ports.records import Ending, NewTask, Record
+from scheduler.ports.records import Ending, NewTask, Record, Wanted
 from scheduler.states import Level, TaskState
 from services.gateway import convert
 from services.gateway import watcher as watching
@@ -95,7 +95,7 @@ class System:
         return ids
 
     async def end(self, *ids: str) -> None:
-        await self.store.records.lease([(task_id, 1) for task_id in ids], "r", 60_000)
+        await self.store.records.lease([Wanted(task_id, 1) for task_id in ids], "r", 60_000)
         result = task_pb2.Result(generate=inputs_pb2.GenerateOutput(text="answer")).SerializeToString()
         await self.store.records.finish([Ending(i, 1, TaskState.SUCCEEDED, result=result) for i in ids])
 

@@ -1,0 +1,70 @@
+"""Figures of runs that can be counted by hand."""
+
+import pytest
+
+from benchmarks.scheduling import figures, tables
+from benchmarks.scheduling.baselines import fifo
+from benchmarks.scheduling.fleet import RunnerSpec
+from benchmarks.scheduling.simulator import simulate
+from benchmarks.scheduling.traces import Arrival
+from scheduler.states import Level
+
+ONE = (RunnerSpec("one"),)
+
+
+def row(time_ms: float, execute_ms: float, tenant: str = "a", level: Level = Level.LOW) -> Arrival:
+    return Arrival(time_ms, tenant, level, "model", execute_ms)
+
+
+def test_a_percentile_is_a_value_that_occurred() -> None:
+    assert figures.percentile(list(range(1, 101)), 0.99) == 99
+    assert figures.percentile([5], 0.99) == 5
+    assert figures.percentile([1, 2], 0.5) == 1
+
+
+def test_jains_index() -> None:
+    assert figures.jain([3, 3, 3]) == pytest.approx(1)
+    assert figures.jain([1, 0, 0, 0]) == pytest.approx(0.25)
+    assert figures.jain([2, 1]) == pytest.approx(0.9)
+    assert figures.jain([0, 0]) == 1
+
+
+def test_waits_by_level_and_tenant() -> None:
+    run = simulate([row(0, 10), row(0, 10, "b", Level.HIGH), row(5, 10)], ONE, fifo)
+    assert figures.by_level(run) == {Level.HIGH: (1, 10, 10), Level.LOW: (2, 7.5, 15)}
+    assert figures.by_tenant(run) == {"a": (2, 7.5, 15), "b": (1, 10, 10)}
+
+
+def test_what_still_waits_at_the_end_counts_with_what_it_has_waited() -> None:
+    rows = [row(0, 100), row(0, 10), row(40, 10), row(60, 1)]
+    run = simulate(rows, ONE, fifo, until_ms=50)
+    assert run.ended_ms == 40
+    assert tuple(figures.waits(run)) == (3, pytest.approx(40 / 3), 40)
+
+
+def test_service_counts_while_everybody_waits() -> None:
+    # Both are there from 5 on; b's last one starts at 40.
+    rows = [row(0, 10), row(5, 10, "b"), row(5, 20), row(5, 10, "b"), row(5, 10)]
+    run = simulate(rows, ONE, fifo)
+    found = figures.service(run, figures.tenant_of)
+    assert found.work_ms == {"a": 20, "b": 10}
+    assert found.largest_difference_ms == 10
+    assert found.share("a") == pytest.approx(2 / 3)
+    assert figures.service(simulate([], ONE, fifo), figures.tenant_of).work_ms == {}
+
+
+def test_deadlines_that_were_met() -> None:
+    rows = [row(0, 10)._replace(deadline_ms=15), row(0, 10)._replace(deadline_ms=15), row(0, 1)]
+    run = simulate(rows, ONE, fifo)
+    assert figures.in_time(run) == 0.5
+    assert figures.in_time(simulate(rows[2:], ONE, fifo)) == 1
+
+
+def test_a_table_leaves_out_what_says_nothing() -> None:
+    text = tables.without_empty_columns(("policy", "x", "y"), [("a", "", "1"), ("bcd", "", "22")])
+    assert text.splitlines() == [
+        "| policy |   y |",
+        "| ------ | --: |",
+        "| a      |   1 |",
+        "| bcd    |  22 |",
+    ]
