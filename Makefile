@@ -114,6 +114,26 @@ bench-llm-peers: $(STAMP) ## Measure the bare engine against llama.cpp and onnxr
 bench-llm-curve: $(STAMP) ## Measure latency against throughput, and draw docs/figures/generation_curve.svg
 	$(BIN)/python -m benchmarks.bench_llm_curve --figure docs/figures/generation_curve.svg
 
+.PHONY: bench-scheduling
+bench-scheduling: $(STAMP) ## Run the scheduling policies in the simulator, and print a table for each
+	$(BIN)/python -m benchmarks.scheduling
+
+.PHONY: bench-shares
+bench-shares: $(STAMP) ## Measure what levels get of a running system, beside the simulator
+	$(BIN)/python -m benchmarks.bench_shares
+
+.PHONY: bench-eta
+bench-eta: $(STAMP) ## Measure how well starts are foretold
+	$(BIN)/python -m benchmarks.bench_eta
+
+.PHONY: bench-explain
+bench-explain: $(STAMP) ## Measure ExplainTask in a backlog of a million tasks
+	$(BIN)/python -m benchmarks.bench_explain
+
+.PHONY: bench-overload
+bench-overload: $(STAMP) ## Measure refusals at ten times the capacity
+	$(BIN)/python -m benchmarks.bench_overload
+
 .PHONY: bench-idle
 bench-idle: $(STAMP) ## Measure what the platform costs while nothing happens
 	$(BIN)/python -m benchmarks.bench_idle

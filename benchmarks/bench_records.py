@@ -33,7 +33,7 @@ from scheduler.adapters.redis import (
     connect,
 )
 from scheduler.ids import PARTITIONS, new_ids
-from scheduler.ports.records import Ending, Hold, NewTask
+from scheduler.ports.records import Ending, Hold, NewTask, Wanted
 from scheduler.states import Level, TaskState
 from services.embedded import valkey
 
@@ -99,8 +99,8 @@ async def life(client: Redis, pid: int, tasks: int, size: int) -> None:
     batches: list[list[NewTask]] = []
     for number in range(tasks // size):
         ids = new_ids(number % PARTITIONS, size, now_ms)
-        batches.append([NewTask(i, "bench", "default", Level.NORMAL, envelope, 3) for i in ids])
-    wanted = [[(task.id, 1) for task in batch] for batch in batches]
+        batches.append([NewTask(i, "bench", "default", Level.NORMAL, envelope, 3, model="tiny") for i in ids])
+    wanted = [[Wanted(task.id, 1) for task in batch] for batch in batches]
     holds = [[Hold(task.id, 1) for task in batch] for batch in batches]
     endings = [[Ending(task.id, 1, TaskState.SUCCEEDED, result) for task in batch] for batch in batches]
     ids_of = [[task.id for task in batch] for batch in batches]

@@ -205,7 +205,9 @@ class Policy(google.protobuf.message.Message):
 
     @property
     def patience(self) -> google.protobuf.duration_pb2.Duration:
-        """In DEADLINE, the deadline that a task without one is taken to have, from its creation. 1 s to 7 days. Default 600 s."""
+        """In DEADLINE, the deadline that a task without one is taken to have, from its creation. 1 s to 7 days. Default
+        600 s.
+        """
 
     @property
     def express_slack(self) -> google.protobuf.duration_pb2.Duration:
@@ -315,8 +317,8 @@ class Limit(google.protobuf.message.Message):
     shared: builtins.bool
     """For all tenants together; not with `tenant`. Default false."""
     queued_tasks: builtins.int
-    """Most tasks that were accepted and neither run nor have ended, those included that wait for their time or for parents.
-    0 for no bound.
+    """Most tasks that were accepted and neither run nor have ended, those included that wait for their time or for
+    parents. 0 for no bound.
     """
     rate: builtins.float
     """Most tasks accepted per second, in the long run, by each gateway. 0 for no bound, at most 1000000."""
