@@ -19,6 +19,7 @@ from benchmarks import machine
 from benchmarks.peers.environment import peers_python
 from benchmarks.peers.worker import Worker, WorkerFailed
 from inference.generate.config import read_config
+from inference.generate.kv_layout import KvLayout
 from inference.importers import fetch_smollm2
 from services.cli.demo_model import CACHE, bring_model
 from tests.integration.test_smollm2 import TEXT
@@ -61,7 +62,8 @@ def onnx_logits(folder: Path, name: str, tokens: list[int]) -> Logits:
     session = onnxruntime.InferenceSession(folder / name, providers=["CPUExecutionProvider"])
     past = [*config.past_keys, *config.past_values]
     present = [*config.present_keys, *config.present_values]
-    held = [np.zeros((1, config.kv_heads, 0, config.head_size), np.float32)] * len(past)
+    dtype = KvLayout(session, config, 0).dtype
+    held = [np.zeros((1, config.kv_heads, 0, config.head_size), dtype)] * len(past)
     rows = []
     for place, token in enumerate(tokens):
         feeds = dict(zip(past, held, strict=True))

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from inference.provider_options import Options, Shapes, cuda_options, tensorrt_options
 from scheduler.errors import ModelUnusable, RuntimeMissing
 
 if TYPE_CHECKING:
@@ -32,8 +33,6 @@ PROVIDERS = {
 
 ERRORS_ONLY = 4
 """ONNX Runtime's severity of fatal messages: everything less comes to us as an exception."""
-
-Options = dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,36 +101,19 @@ def first_candidate(settings: "EngineSettings") -> str:
     return candidates(settings.providers, runtime().get_available_providers())[0]
 
 
-def chain(name: str, settings: "EngineSettings") -> list[tuple[str, Options]]:
-    """Return what ONNX Runtime is given for one provider: itself and what it hands unknown operators to."""
+def chain(name: str, settings: "EngineSettings", shapes: Shapes | None = None) -> list[tuple[str, Options]]:
+    """Return what ONNX Runtime is given for one provider: itself and what it hands unknown operators to.
+
+    `shapes` are those of a model's inputs, where they are known beforehand.
+    """
     cpu = (PROVIDERS["cpu"], Options())
     cuda = (PROVIDERS["cuda"], cuda_options(settings.device, settings.gpu_memory_bytes))
     if name == "tensorrt":
-        tensorrt = tensorrt_options(settings.device, settings.cache, fp16=settings.tensorrt_fp16)
+        tensorrt = tensorrt_options(
+            settings.device, settings.cache, fp16=settings.tensorrt_fp16, shapes=shapes
+        )
         return [(PROVIDERS["tensorrt"], tensorrt), cuda, cpu]
     return [cuda, cpu] if name == "cuda" else [cpu]
-
-
-def cuda_options(device: int, memory_bytes: int) -> Options:
-    """Options of the CUDA provider: its arena grows by what is asked for, up to a limit (0: none)."""
-    options = {"device_id": str(device), "arena_extend_strategy": "kSameAsRequested"}
-    if memory_bytes:
-        options["gpu_mem_limit"] = str(memory_bytes)
-    return options
-
-
-def tensorrt_options(device: int, cache: Path | None, *, fp16: bool) -> Options:
-    """Options of the TensorRT provider: engines take minutes to build, so a folder keeps them."""
-    options = {"device_id": str(device), "trt_fp16_enable": str(fp16)}
-    if cache is not None:
-        folder = str(cache / "tensorrt")
-        options |= {
-            "trt_engine_cache_enable": "True",
-            "trt_engine_cache_path": folder,
-            "trt_timing_cache_enable": "True",
-            "trt_timing_cache_path": folder,
-        }
-    return options
 
 
 def threads_of(settings: "EngineSettings") -> int:
@@ -161,9 +143,15 @@ def session_options(settings: "EngineSettings", *, spinning: bool = False) -> An
 
 
 def open_session(
-    model: Path, settings: "EngineSettings", report: Callable[[str], None], options: Any = None
+    model: Path,
+    settings: "EngineSettings",
+    report: Callable[[str], None],
+    options: Any = None,
+    shapes: Shapes | None = None,
 ) -> Opened:
     """Open a model on the first wanted provider that takes it; `report` hears of each that does not.
+
+    `shapes` are those that its inputs take, where they are known beforehand.
 
     Raises ModelUnusable with the reason of the last provider when none does, RuntimeMissing.
     """
@@ -178,7 +166,7 @@ def open_session(
     for name in names:
         try:
             session = ort.InferenceSession(
-                str(model), options, providers=chain(name, settings), enable_fallback=0
+                str(model), options, providers=chain(name, settings, shapes), enable_fallback=0
             )
         except Exception as error:
             reason = brief(error)

@@ -29,8 +29,8 @@ class EngineSettings:
     influence each other), always (whenever every first dimension is dynamic), never. Default auto."""
     slots: int = 16
     """Most generations that advance together. Default 16; fewer where their cache does not fit into memory."""
-    prefill_tokens: int = 256
-    """Prompt tokens that one step reads at most: running generations wait for no more. Default 256."""
+    prefill_tokens: int = 128
+    """Prompt tokens that one step reads at most: running generations wait for no more. Default 128."""
     decode: str = "wide"
     """Which weights generate, of a model that has both: wide (8-bit: closest to the original, fastest for many rows),
     narrow (4-bit: fastest for few rows), auto (narrow for few rows, wide for many; an answer may depend on what runs

@@ -13,7 +13,8 @@ from inference.generate.admitted import Admitted
 from inference.generate.opening import Parts, open_parts
 from inference.generate.session import DecoderSession
 from inference.generate.stepping import Stepper
-from inference.generate.trial import same_in_any_batch
+from inference.generate.trial import run_extremes, same_in_any_batch
+from inference.providers import PROVIDERS
 from inference.settings import EngineSettings
 from scheduler.errors import InvalidInput
 from scheduler.states import Level
@@ -96,6 +97,8 @@ class GenerateEngine:
         """Run every size of run once on made-up input, and find out whether answers depend on the batch."""
         if self._admitted or self._session is None:
             return
+        if self._card.provider == PROVIDERS["tensorrt"]:
+            run_extremes(self._session, self._slots, min(self._prefill_tokens, self._card.context_length))
         invariant = not self._session.mixes and same_in_any_batch(self._session, self._slots)
         self._card = replace(self._card, batch_invariant=invariant)
         # Without the prefix cache: what nobody asked for is not to be counted, nor kept.

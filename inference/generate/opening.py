@@ -7,16 +7,16 @@ from typing import Any, Final
 
 from inference.artifacts import WIDE_FILE, Artifact, digest, inspect
 from inference.engine import EngineKind, ModelCard
-from inference.generate.config import GenaiConfig, read_config
-from inference.generate.kv_cache import KvCache, KvLayout
-from inference.generate.memory import free_bytes, plan_cache
-from inference.generate.parking import Parking
-from inference.generate.plan import SHORTEST, SMALLEST_BUDGET
+from inference.generate.cache_memory import take_memory
+from inference.generate.config import read_config
+from inference.generate.plan import SMALLEST_BUDGET
 from inference.generate.prefix_cache import PrefixCache
 from inference.generate.prompting import Prompting
+from inference.generate.run_shapes import run_shapes
 from inference.generate.seating import Seating
 from inference.generate.session import DecoderSession
 from inference.processor import multiplies_bytes_exactly
+from inference.provider_options import Shapes
 from inference.providers import PROVIDERS, first_candidate, open_session, session_options
 from inference.settings import EngineSettings
 from scheduler.errors import ModelUnusable
@@ -57,9 +57,10 @@ def open_parts(folder: Path, settings: EngineSettings, report: Callable[[str], N
         vocabulary=config.vocabulary,
         end_tokens=config.end_tokens,
     )
-    forms = _open_forms(artifact, settings, report)
+    shapes = run_shapes(config, slots=settings.slots, context=context, prefill_tokens=settings.prefill_tokens)
+    forms = _open_forms(artifact, settings, shapes, report)
     try:
-        cache, parking, prefixes = _take_memory(forms.generates, config, settings, context, report)
+        cache, parking, prefixes = take_memory(forms.generates, config, settings, context, report)
     except MemoryError as error:
         raise ModelUnusable(f"there is no memory for the attention cache: {error}")
     slots = cache.slots
@@ -110,7 +111,9 @@ class _Forms:
         return self.narrow or self.wide
 
 
-def _open_forms(artifact: Artifact, settings: EngineSettings, report: Callable[[str], None]) -> _Forms:
+def _open_forms(
+    artifact: Artifact, settings: EngineSettings, shapes: Shapes, report: Callable[[str], None]
+) -> _Forms:
     """Open what the settings need. The arithmetic of the wide form is that of CPUs: elsewhere it is not used."""
     path = artifact.root / WIDE_FILE
     has_wide = path.is_file()
@@ -120,49 +123,8 @@ def _open_forms(artifact: Artifact, settings: EngineSettings, report: Callable[[
     if has_wide and settings.decode == "wide" and first_candidate(settings) == "cpu":
         wide = open_session(path, settings, report, options(settings))
         return _Forms(None, wide.session, wide.provider)
-    narrow = open_session(artifact.model, settings, report, options(settings))
+    narrow = open_session(artifact.model, settings, report, options(settings), shapes)
     wide_session = None
     if has_wide and narrow.provider == PROVIDERS["cpu"]:
         wide_session = open_session(path, settings, report, options(settings)).session
     return _Forms(narrow.session, wide_session, narrow.provider)
-
-
-def _take_memory(
-    session: Any, config: GenaiConfig, settings: EngineSettings, context: int, report: Callable[[str], None]
-) -> tuple[KvCache, Parking | None, PrefixCache | None]:
-    """Take the memory of as many slots as fit, and what is kept beside them where the cache can be copied.
-
-    Raises ModelUnusable with the numbers when not one slot fits, MemoryError.
-    """
-    try:
-        layout = KvLayout(session, config, settings.device)
-    except KeyError as error:
-        raise ModelUnusable(f"a tensor of the cache has the type {error.args[0]}, expected float or float16")
-    plan = plan_cache(
-        slots=settings.slots,
-        context=context,
-        bytes_per_token=layout.bytes_per_token,
-        limit_bytes=settings.kv_memory_bytes or _default_limit(layout, settings),
-    )
-    if plan.slots < settings.slots:
-        report(f"memory for {plan.slots} of {settings.slots} slots of {context} tokens")
-    cache = KvCache(layout, plan.slots, context)
-    parking = prefixes = None
-    if cache.readable and settings.preemption_bytes:
-        parking = Parking(cache, settings.preemption_bytes)
-    if cache.readable and settings.prefix_cache_bytes:
-        prefixes = PrefixCache(
-            cache, settings.prefix_cache_bytes, shared=settings.prefix_cache_shared, unread=SHORTEST
-        )
-    return cache, parking, prefixes
-
-
-def _default_limit(layout: KvLayout, settings: EngineSettings) -> int:
-    """Return how much the cache may take when no setting says so: half of what is free where it lies, and what paused
-    rows and prefixes may take stays free.
-    """
-    if layout.device == "cpu":
-        free = free_bytes()
-        return min(free // 2, max(0, free - settings.prefix_cache_bytes - settings.preemption_bytes))
-    # What else is on the device is not known: the setting of the whole model bounds it, else the request of memory.
-    return settings.gpu_memory_bytes // 2 or 1 << 62

@@ -95,18 +95,22 @@ class PrefixCache:
         self._hits += len(chain) * self._block
         return Hit(len(chain) * self._block, tuple(chain))
 
-    def load(self, slot: int, hit: Hit) -> None:
-        """Copy what was found to the beginning of a slot.
+    def load(self, slot: int, hit: Hit, held: int = 0, most: int | None = None) -> int:
+        """Copy the next blocks of what was found to a slot that holds `held` tokens of it, a whole number of blocks.
 
-        Raises ValueError when it was dropped since it was found; the slot is untouched then.
+        No more blocks than `most` tokens need; without it, all. Returns how many tokens of it the slot holds then.
+        Raises ValueError when they were dropped since they were found; the slot is untouched then.
         """
-        if not hit.chain or self._copies is None:
-            return
+        first = held // self._block
+        part = hit.chain[first : None if most is None else first - (-most // self._block)]
+        if not part or self._copies is None:
+            return held
         # No block outlives the one before it, so the last one answers for all.
-        if not self._index.holds(hit.chain[-1]):
+        if not self._index.holds(part[-1]):
             raise ValueError("what was found in the prefix cache is no longer there")
-        for position, entry in enumerate(hit.chain):
+        for position, entry in enumerate(part, start=first):
             self._memory.write(slot, position * self._block, self._copies.values[entry.number])
+        return (first + len(part)) * self._block
 
     def store(self, tenant: str, tokens: NDArray[np.int64], slot: int, upto: int) -> None:
         """Keep the whole blocks of the first `upto` tokens of `tokens` (n,), which a slot holds from its beginning on.

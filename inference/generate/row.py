@@ -12,6 +12,7 @@ from inference.engine import Choice, Chunk, Done, Finish, GenerateOutput, TokenL
 from inference.generate.constraints import Constraint
 from inference.generate.detokenize import StreamingDetokenizer
 from inference.generate.parking import Parked
+from inference.generate.prefix_cache import Hit
 from inference.generate.sampling import SamplerState
 from inference.generate.stops import StopScanner
 from scheduler.states import Level
@@ -39,8 +40,8 @@ class Row:
     """What the cache held when the row was paused."""
     cached: int = 0
     """Prompt tokens that came from the prefix cache."""
-    begun: bool = False
-    """Whether its prompt was looked up in the prefix cache since it has this slot."""
+    known: Hit | None = None
+    """What the prefix cache has of its prompt; None until it was looked up."""
     generated: list[int] = field(default_factory=list)
     logprobs: list[TokenLogprob] = field(default_factory=list)
     finish: Finish | None = None

@@ -61,7 +61,6 @@ class Seating:
                 return
             self._waiting.remove(row)
             row.slot = self._table.take()
-            row.begun = row.parked is not None
             if row.parked is not None and self._parking is not None:
                 self._parking.restore(row.parked, row.slot)
                 row.parked = None
@@ -139,6 +138,7 @@ class Seating:
             row.parked = parking.park(row.slot, row.held)
         else:
             row.held = row.cached = 0
+            row.known = None
         self._seated.remove(row)
         self._leave(row)
         self._wait(row)

@@ -7,6 +7,9 @@ any. Which ones generate is a setting: always with the same, an answer does not 
 Binding the caches of every layer costs as much as a run of a small model, so there is one binding per size of a decode
 run, made when it is first needed, and one per slot for prompts. Masks are as wide as the longest row, rounded up, so
 that between two decode runs hardly ever anything is bound again and the runtime meets the same shapes.
+
+On a device, the caches are bound where they lie. What goes in, tokens and masks, is copied there as it is bound, and
+therefore bound anew for every run; of what comes out, the logits are copied to the memory of this process.
 """
 
 from collections.abc import Sequence
@@ -17,6 +20,7 @@ from numpy.typing import NDArray
 
 from inference.generate.config import GenaiConfig
 from inference.generate.kv_cache import KvCache
+from inference.generate.kv_layout import on_device
 from scheduler.errors import ModelUnusable
 
 Logits = NDArray[np.float32]
@@ -87,6 +91,7 @@ class _Form:
         self._config = config
         self._cache = cache
         self._context = context
+        self._copies_inputs = on_device(session)
         _check_names(session, config)
         try:
             self._logits_dtype = np.dtype(_LOGITS_DTYPES[_type_of(session.get_outputs(), config.logits)])
@@ -131,8 +136,8 @@ class _Form:
         mask = self._masks[: rows * width].reshape(rows, width)
         np.less_equal(self._columns[:width], held[:, None], out=mask, casting="unsafe")
         binding, bound = self._steps.get(rows) or self._bound(rows)
-        if bound != width:
-            _bind_input(binding, self._config.attention_mask, mask)
+        if self._copies_inputs or bound != width:
+            self._bind_step(binding, rows, mask)
             self._steps[rows] = binding, width
         self._session.run_with_iobinding(binding)
         logits: Logits = self._logits[:rows, 0].astype(np.float32, copy=False)
@@ -141,11 +146,14 @@ class _Form:
     def _bound(self, rows: int) -> tuple[Any, int]:
         binding = self._session.io_binding()
         self._cache.bind(binding, 0, rows)
+        _bind_output(binding, self._config.logits, self._logits[:rows])
+        return binding, 0
+
+    def _bind_step(self, binding: Any, rows: int, mask: NDArray[np.int64]) -> None:
+        _bind_input(binding, self._config.attention_mask, mask)
         _bind_input(binding, self._config.input_ids, self._tokens[:rows])
         if self._config.position_ids is not None:
             _bind_input(binding, self._config.position_ids, self._positions[:rows])
-        _bind_output(binding, self._config.logits, self._logits[:rows])
-        return binding, 0
 
 
 def _bind_input(binding: Any, name: str, array: NDArray[Any]) -> None:

@@ -12,8 +12,8 @@ from inference.engine import StepTimes, Update
 from inference.generate.admitted import Admitted
 from inference.generate.choosing import choose_tokens
 from inference.generate.measured import Measured
-from inference.generate.plan import Reader, next_reading
-from inference.generate.prefix_cache import PrefixCache
+from inference.generate.plan import COPIED_AS_ONE, Reader, next_reading
+from inference.generate.prefix_cache import Hit, PrefixCache
 from inference.generate.row import Row
 from inference.generate.session import DecoderSession, Logits
 
@@ -56,8 +56,8 @@ class Stepper:
         logits: list[Logits] = []
         budget = self._prefill_tokens
         readers = {row.slot: row for row in self._seating.readers()}
-        while readers:
-            self._recognise(readers)
+        while readers and budget > 0:
+            budget -= self._recognise(readers, budget)
             queue = (Reader(row.slot, row.level, row.order, row.left) for row in readers.values())
             reading = next_reading(queue, budget)
             if reading is None:
@@ -78,21 +78,27 @@ class Stepper:
             updates += choose_tokens(self._admitted, ready, np.stack(logits), step)
         return updates
 
-    def _recognise(self, readers: dict[int, Row]) -> None:
-        """Copy what is cached of a prompt into its slot, for those that are about to begin.
+    def _recognise(self, readers: dict[int, Row], budget: int) -> int:
+        """Copy what is cached of a prompt into its slot, for the one that reads next, as far as the budget goes.
 
-        Not earlier: what they could have in common with others may only just have been read.
+        Not earlier: what it could have in common with others may only just have been read. Returns what of the budget
+        is used up.
         """
+        if self._prefixes is None:
+            return 0
         row = min(readers.values(), key=lambda row: (row.level, row.order))
-        if row.begun:
-            return
-        row.begun = True
-        if self._prefixes is not None:
-            generation = row.generation
-            hit = self._prefixes.match(generation.tenant, generation.prompt)
-            if hit.tokens:
-                self._prefixes.load(row.slot, hit)
-                row.held = row.cached = hit.tokens
+        if row.known is None:
+            row.known = self._prefixes.match(row.generation.tenant, row.generation.prompt)
+        if row.held >= row.known.tokens:
+            return 0
+        try:
+            held = self._prefixes.load(row.slot, row.known, row.held, budget * COPIED_AS_ONE)
+        except ValueError:  # others needed its memory since it was found: the rest is read
+            row.known = Hit()
+            return 0
+        copied = held - row.held
+        row.held = row.cached = held
+        return -(-copied // COPIED_AS_ONE)
 
     def _read(self, row: Row, count: int, step: Measured) -> Logits:
         """Run the model over the next tokens of a prompt."""
@@ -101,7 +107,9 @@ class Stepper:
         logits = self._session.prefill(row.slot, prompt[row.held : row.held + count], row.held)
         step.read(row.generation.key, count, time.perf_counter() - began_s)
         row.held += count
-        if row.held == len(prompt) and self._prefixes is not None:
+        # After every piece, not once at the end: copying a whole prompt takes as long as reading a piece of it, where
+        # the memory for the copy is fresh.
+        if self._prefixes is not None:
             self._prefixes.store(row.generation.tenant, prompt, row.slot, row.held)
         return logits
 

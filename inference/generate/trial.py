@@ -1,4 +1,5 @@
-"""Whether an answer depends on what runs beside it: tried on the machine and the model at hand.
+"""Runs on made-up input before a model serves: whether an answer depends on what runs beside it, and the extremes of
+what will be run.
 
 Kernels may add in another order when there are more rows, and then the same prompt gives other text in other company.
 Those that this project's models use on CPUs do not, but nobody promises that for every model and provider.
@@ -14,6 +15,18 @@ from inference.generate.slots import run_sizes
 
 _PROMPT: Final = 40
 _CUT: Final = 13
+
+
+def run_extremes(session: DecoderSession, slots: int, piece: int) -> None:
+    """Run the largest and the smallest piece of a prompt and decode run.
+
+    Parts of a model for which TensorRT was told no range of shapes, because other providers run what is before them,
+    get theirs from the runs they meet, and an engine is built again whenever one lies outside: twice now, not later.
+    Overwrites what the slots hold.
+    """
+    session.prefill(0, np.zeros(piece, np.int64), 0)
+    for size in (slots, 1):
+        session.decode(np.zeros(size, np.int64), np.zeros(size, np.int64))
 
 
 def same_in_any_batch(session: DecoderSession, slots: int) -> bool:

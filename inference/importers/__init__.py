@@ -18,12 +18,14 @@ def import_model(
     source: Path,
     out: Path,
     *,
-    quantization: Literal["int4", "int8", "fp32"] = "int4",
+    quantization: Literal["int4", "int8", "none"] = "int4",
+    precision: Literal["float32", "float16"] = "float32",
     report: Callable[[str], None],
 ) -> Path:
     """Convert a language model into an onnxruntime-genai folder at `out`, replacing it, and return `out`.
 
-    `source` is a GGUF file (any shard of a split one) or a Hugging Face folder with safetensors.
+    `source` is a GGUF file (any shard of a split one) or a Hugging Face folder with safetensors. `precision` is what
+    the model computes and caches in, and what weights have that are not quantised: float32 for CPUs, float16 for GPUs.
 
     `report` gets a sentence now and then while it works. Raises ImportRefused when it cannot be converted, or
     the packages that read and write model files are not installed.
@@ -36,4 +38,4 @@ def import_model(
         )
     from inference.importers.genai_folder import write_genai_folder
 
-    return write_genai_folder(source, out, quantization, report)
+    return write_genai_folder(source, out, quantization, precision, report)

@@ -53,14 +53,23 @@ def observe(shape: DecoderShape, weights: DecoderWeights, tokenizer: Tokenizer) 
     model.graph.output.extend(
         helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in tensors
     )
+    found = run_once(model, shape, sample(shape, tokenizer, MOST_TOKENS), tensors)
+    return {name: found[x][0] for name, x in observed.inputs.items()}
+
+
+def sample(shape: DecoderShape, tokenizer: Tokenizer, most: int) -> list[int]:
+    """Return the first tokens of the built-in text, at most `most` and at most what the model takes."""
     tokens = [token for token in tokenizer.encode(TEXT).ids if token < shape.vocabulary]
-    found = _run(model, shape, tokens[: min(MOST_TOKENS, shape.context)], tensors)
-    return {name: found[x] for name, x in observed.inputs.items()}
+    return tokens[: min(most, shape.context)]
 
 
-def _run(
+def run_once(
     model: onnx.ModelProto, shape: DecoderShape, tokens: list[int], outputs: list[str]
 ) -> dict[str, Float32]:
+    """Let a model in float32 read tokens, and return some of its tensors by name.
+
+    Raises ImportRefused when the model cannot be run.
+    """
     feeds = {
         f"past_key_values.{layer}.{part}": np.zeros((1, shape.kv_heads, 0, shape.head_size), np.float32)
         for layer in range(shape.layers)
@@ -76,4 +85,4 @@ def _run(
             values = session.run(outputs, {**feeds, "input_ids": ids, "attention_mask": np.ones_like(ids)})
         except Exception as error:  # the runtime raises types of its own, without a common base
             raise ImportRefused(f"the model cannot be run: {brief(error)}")
-    return {name: value[0] for name, value in zip(outputs, values, strict=True)}
+    return dict(zip(outputs, values, strict=True))

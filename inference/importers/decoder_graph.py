@@ -1,10 +1,12 @@
 """A decoder as an ONNX graph, with the inputs and outputs that onnxruntime-genai expects.
 
 Inputs: `input_ids` (batch, sequence) int64, `attention_mask` (batch, total) int64, and per layer
-`past_key_values.N.key` and `.value` (batch, kv_heads, capacity, head_size) float32. Outputs: `logits` (batch, 1,
+`past_key_values.N.key` and `.value` (batch, kv_heads, capacity, head_size). Outputs: `logits` (batch, 1,
 vocabulary) float32 of the last position only (as the genai model builder's `prune_lm_head`), and per layer
 `present.N.key` and `.value`, which may be the same buffers as the past. Positions come from the mask: a row holds
 `sum(mask)` tokens, of which the last `sequence` are new.
+
+What is computed and cached is float32, or float16: then the logits are widened at the end, for who samples.
 """
 
 from typing import Literal
@@ -15,8 +17,8 @@ from onnx import TensorProto, helper
 
 from inference.importers.architecture import DecoderShape, Float32
 from inference.importers.attention_graph import AttentionGraph
-from inference.importers.graph_parts import MICROSOFT, GraphParts
-from inference.importers.linears import Linears
+from inference.importers.graph_parts import ELEMENT_TYPES, MICROSOFT, GraphParts, Precision
+from inference.importers.linears import HEAD, Linears
 from inference.importers.weights import DecoderWeights, LayerWeights
 
 Positions = Literal["last", "all"]
@@ -28,12 +30,18 @@ _IR_VERSION = 9  # readable by every ONNX Runtime since 1.14
 class DecoderGraph:
     """Builds one model; use once."""
 
-    def __init__(self, shape: DecoderShape, linears: Linears, positions: Positions = "last") -> None:
+    def __init__(
+        self,
+        shape: DecoderShape,
+        linears: Linears,
+        positions: Positions = "last",
+        precision: Precision = "float32",
+    ) -> None:
         """Take the model's numbers, the form of its matrices, and the positions whose logits are wanted."""
         self._shape = shape
         self._linears = linears
         self._positions = positions
-        self._parts = GraphParts()
+        self._parts = GraphParts(precision)
         self._attention = AttentionGraph(shape, self._parts)
 
     def build(self, weights: DecoderWeights) -> onnx.ModelProto:
@@ -127,7 +135,12 @@ class DecoderGraph:
         if self._positions == "last":
             index = self._parts.constant("model.last_index", np.array([-1], np.int64))
             last = self._parts.node("Gather", [normal, index], "model.last", axis=1)[0]
-        self._linears.project(self._parts, last, head, self._shape.vocabulary, self._shape.hidden)
+        size = (self._shape.vocabulary, self._shape.hidden)
+        if self._parts.precision == "float32":
+            self._linears.project(self._parts, last, head, size, "logits")
+            return
+        self._linears.project(self._parts, last, head, size, f"{HEAD}.out")
+        self._parts.named("Cast", [f"{HEAD}.out"], "model.logits", ["logits"], to=TensorProto.FLOAT)
 
     def _inputs(self) -> list[onnx.ValueInfoProto]:
         return [
@@ -147,4 +160,5 @@ class DecoderGraph:
     def _caches(self, prefix: str, length: str) -> list[onnx.ValueInfoProto]:
         shape: list[int | str | None] = ["batch_size", self._shape.kv_heads, length, self._shape.head_size]
         names = [f"{prefix}.{i}.{part}" for i in range(self._shape.layers) for part in ("key", "value")]
-        return [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in names]
+        kind = ELEMENT_TYPES[self._parts.precision]
+        return [helper.make_tensor_value_info(name, kind, shape) for name in names]

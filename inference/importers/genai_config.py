@@ -3,6 +3,7 @@
 from typing import Any, Final
 
 from inference.importers.architecture import DecoderShape, Family
+from inference.importers.graph_parts import Precision
 from inference.importers.source import SpecialTokens
 
 _TYPES: Final[dict[Family, str]] = {
@@ -15,7 +16,18 @@ _TYPES: Final[dict[Family, str]] = {
 """What onnxruntime-genai calls the families."""
 
 
-def genai_config(shape: DecoderShape, special: SpecialTokens) -> dict[str, Any]:
+_PROVIDERS: Final[dict[Precision, list[dict[str, dict[str, str]]]]] = {
+    "float32": [],
+    "float16": [{"cuda": {"enable_cuda_graph": "0", "enable_skip_layer_norm_strict_mode": "1"}}],
+}
+"""Where onnxruntime-genai runs a model: on the CPU, or with the options that its own builder writes for CUDA. Our
+engine goes by its settings.
+"""
+
+
+def genai_config(
+    shape: DecoderShape, special: SpecialTokens, precision: Precision = "float32"
+) -> dict[str, Any]:
     """Return the content of the file; greedy by default, as our engine is."""
     ends = list(special.ends)
     return {
@@ -23,7 +35,10 @@ def genai_config(shape: DecoderShape, special: SpecialTokens) -> dict[str, Any]:
             "bos_token_id": ends[0] if special.begin is None else special.begin,
             "context_length": shape.context,
             "decoder": {
-                "session_options": {"log_id": "onnxruntime-genai", "provider_options": []},
+                "session_options": {
+                    "log_id": "onnxruntime-genai",
+                    "provider_options": _PROVIDERS[precision],
+                },
                 "filename": "model.onnx",
                 "head_size": shape.head_size,
                 "hidden_size": shape.hidden,

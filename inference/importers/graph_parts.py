@@ -1,14 +1,24 @@
-"""The parts of an ONNX graph while it is written: nodes and constants, added in the order in which they run."""
+"""The parts of an ONNX graph while it is written: nodes and constants, added in the order in which they run.
+
+A graph computes in one precision. Constants are given in float32 and written in the graph's; whole numbers stay as they
+are.
+"""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final, Literal
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
+
+from scheduler.errors import ImportRefused
 
 MICROSOFT = "com.microsoft"
+
+Precision = Literal["float32", "float16"]
+
+ELEMENT_TYPES: Final[dict[Precision, int]] = {"float32": TensorProto.FLOAT, "float16": TensorProto.FLOAT16}
 
 _MICROSOFT_OPERATORS = {
     "FastGelu",
@@ -24,7 +34,8 @@ _MICROSOFT_OPERATORS = {
 class GraphParts:
     """Nodes and constants of one graph. A node's name is also what its outputs are called after."""
 
-    def __init__(self) -> None:
+    def __init__(self, precision: Precision = "float32") -> None:
+        self.precision: Precision = precision
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: list[onnx.TensorProto] = []
 
@@ -46,6 +57,22 @@ class GraphParts:
         return list(outputs)
 
     def constant(self, name: str, values: NDArray[Any]) -> str:
-        """Add a constant and return its name."""
+        """Add a constant and return its name.
+
+        Raises ImportRefused when a number is larger than the graph's precision holds.
+        """
+        if values.dtype == np.float32 and self.precision == "float16":
+            values = _halved(values, name)
         self.initializers.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
         return name
+
+
+def _halved(values: NDArray[Any], name: str) -> NDArray[np.float16]:
+    """Round to float16."""
+    with np.errstate(over="ignore"):
+        halves = values.astype(np.float16)
+    if not np.isfinite(halves).all():
+        raise ImportRefused(
+            f"{name} holds values up to {np.abs(values).max():.3g}, more than float16 does: use float32"
+        )
+    return halves

@@ -1,5 +1,7 @@
 """How the matrices of a model are written into its graph: in full, or in blocks of few bits.
 
+In full is in the precision of the graph, which is that of the scales of blocks too.
+
 A graph asks for three things, whatever the form: the lookup of tokens, a product with a matrix, and the product that
 gives the logits. Names of linear layers are the keys by which other modules know them.
 """
@@ -28,13 +30,15 @@ class Linears(Protocol):
         """Add the product of x with the transpose of (out_features, in_features) weights; return its output."""
 
     def project(
-        self, parts: GraphParts, x: str, weights: Float32 | None, vocabulary: int, hidden: int
+        self, parts: GraphParts, x: str, weights: Float32 | None, size: tuple[int, int], output: str
     ) -> None:
-        """Add the product that gives `logits`, with a matrix (vocabulary, hidden) or, for None, with the table."""
+        """Add the product that gives the logits, with a matrix of a size (vocabulary, hidden) or, for None, with the
+        table.
+        """
 
 
 class FullLinears:
-    """Everything in float32."""
+    """Everything in full."""
 
     def embed(self, parts: GraphParts, table: Float32) -> str:
         """See Linears."""
@@ -46,14 +50,14 @@ class FullLinears:
         return parts.named("MatMul", [x, constant], name, [output or f"{name}.out"])[0]
 
     def project(
-        self, parts: GraphParts, x: str, weights: Float32 | None, vocabulary: int, hidden: int
+        self, parts: GraphParts, x: str, weights: Float32 | None, size: tuple[int, int], output: str
     ) -> None:
         """See Linears."""
         if weights is not None:
-            self.multiply(parts, HEAD, x, weights, "logits")
+            self.multiply(parts, HEAD, x, weights, output)
             return
         (transposed,) = parts.node("Transpose", [EMBEDDING], f"{HEAD}.weight", perm=[1, 0])
-        parts.named("MatMul", [x, transposed], HEAD, ["logits"])
+        parts.named("MatMul", [x, transposed], HEAD, [output])
 
 
 class BlockLinears:
@@ -76,15 +80,15 @@ class BlockLinears:
         return multiply_blocks(parts, name, x, matrix, output)
 
     def project(
-        self, parts: GraphParts, x: str, weights: Float32 | None, vocabulary: int, hidden: int
+        self, parts: GraphParts, x: str, weights: Float32 | None, size: tuple[int, int], output: str
     ) -> None:
         """See Linears."""
         if weights is not None:
-            multiply_blocks(parts, HEAD, x, quantize8(weights), "logits")
+            multiply_blocks(parts, HEAD, x, quantize8(weights), output)
             return
-        layout = parts.constant(f"{HEAD}.layout", np.array([vocabulary, hidden // BLOCK, BLOCK], np.int64))
+        layout = parts.constant(f"{HEAD}.layout", np.array([size[0], size[1] // BLOCK, BLOCK], np.int64))
         (packed,) = parts.node("Reshape", [f"{EMBEDDING}.packed", layout], f"{HEAD}.packed")
-        _matmul(parts, HEAD, [x, packed, f"{EMBEDDING}.scales"], (vocabulary, hidden), 8, "logits")
+        _matmul(parts, HEAD, [x, packed, f"{EMBEDDING}.scales"], size, 8, output)
 
 
 class FedBackLinears(BlockLinears):
@@ -98,6 +102,19 @@ class FedBackLinears(BlockLinears):
     def multiply(self, parts: GraphParts, name: str, x: str, weights: Float32, output: str = "") -> str:
         """See Linears."""
         return multiply_blocks(parts, name, x, quantize4_for(weights, self._activations[name]), output)
+
+
+class FullTable(FullLinears):
+    """The table and the logits in full, layers in another form."""
+
+    def __init__(self, layers: Linears) -> None:
+        self._layers = layers
+
+    def multiply(self, parts: GraphParts, name: str, x: str, weights: Float32, output: str = "") -> str:
+        """See Linears."""
+        if name == HEAD:
+            return super().multiply(parts, name, x, weights, output)
+        return self._layers.multiply(parts, name, x, weights, output)
 
 
 def multiply_blocks(parts: GraphParts, name: str, x: str, matrix: Quantized, output: str = "") -> str:

@@ -86,6 +86,10 @@ class LogFolders:
                     continue
         return size
 
+    def free_bytes(self) -> int:
+        """Return how much room there is for a fresh folder."""
+        return shutil.disk_usage(self._root).free
+
     def begin(self, *, broken: bool) -> Path:
         """Go on to a fresh folder and return it; the one before stays until `finish`. The broker must not run."""
         state = self._state

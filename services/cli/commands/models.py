@@ -47,12 +47,25 @@ def ls(address: str, json_: bool) -> None:
 )
 @click.option(
     "--quantization",
-    type=click.Choice(("int4", "int8", "fp32")),
+    type=click.Choice(("int4", "int8", "none")),
     default="int4",
     show_default=True,
-    help="How weights are stored: int4 is fastest, int8 nearly exact.",
+    help="How weights are stored: int4 is fastest, int8 nearly exact, none keeps them in full.",
 )
-def import_(source: Path, name: str, out: Path, quantization: Literal["int4", "int8", "fp32"]) -> None:
+@click.option(
+    "--precision",
+    type=click.Choice(("float32", "float16")),
+    default="float32",
+    show_default=True,
+    help="What is computed and cached in: float32 for CPUs, float16 for GPUs.",
+)
+def import_(
+    source: Path,
+    name: str,
+    out: Path,
+    quantization: Literal["int4", "int8", "none"],
+    precision: Literal["float32", "float16"],
+) -> None:
     """Convert a GGUF file, or a Hugging Face folder with safetensors, into a folder that runners load.
 
     Needs no server.
@@ -61,7 +74,7 @@ def import_(source: Path, name: str, out: Path, quantization: Literal["int4", "i
 
     begun = time.monotonic()
     out.mkdir(parents=True, exist_ok=True)
-    folder = import_model(source, out / name, quantization=quantization, report=progress)
+    folder = import_model(source, out / name, quantization=quantization, precision=precision, report=progress)
     click.echo(f"{name} is in {folder} ({time.monotonic() - begun:.1f} s); serve it with:")
     click.echo(f"  forebay up --model {name}={folder}")
 

@@ -10,6 +10,7 @@ next start.
 import asyncio
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -21,16 +22,16 @@ from services.embedded.log_folders import LogFolders
 BROKER: Final = "pulsar-lite"
 SCHEDULER: Final = "scheduler"
 CHECK_S: Final = 5.0
-"""Between two looks at the folder's size."""
+"""Between two looks at the log, and before what failed is tried again."""
 HALT_S: Final = 3.0
 """How long scheduler and broker may take to end."""
 REPAIR_LIMIT_S: Final = 600.0
 EXAMINE_LIMIT_S: Final = 120.0
-AGAIN_S: Final = 10.0
-"""Pause after a repair that failed."""
 GROWTH: Final = 2
 """What has not ended may itself be larger than the limit: the log may then grow to so many times of it."""
 MIB: Final = 1 << 20
+ROOM_BYTES: Final = 16 * MIB
+"""Least room in which a fresh log is begun: a broker that cannot write its first files dies, and all die with it."""
 
 Command = Callable[[Path], list[str]]
 """Makes the broker's command line for a folder."""
@@ -55,6 +56,7 @@ class LogKeeper:
         self._limit_bytes = limit_bytes
         self._say = say
         self._orphaned = False
+        self._waits_for_room = False
 
     async def choose(self, variables: Mapping[str, str]) -> tuple[str, ...]:
         """Return the command of a broker on a folder that is sound and within the limit. Nothing runs yet."""
@@ -88,21 +90,31 @@ class LogKeeper:
             # An exchange would remove what the records can be made from again; the next start knows more.
             return
         limit = self._limit_bytes
-        if self._folders.exchanging:
-            await self._complete(variables)
-            limit = self._next_limit()
         while True:
+            if self._folders.exchanging and await self._complete(variables):
+                limit = self._next_limit()
             await asyncio.sleep(CHECK_S)
             size = await asyncio.to_thread(self._folders.size_bytes)
             damaged = supervisor.damaged(BROKER)
-            if damaged or size > limit:
+            # One that is not complete yet may be damaged too. That it is too large is seen once it is.
+            needed = damaged or (size > limit and not self._folders.exchanging)
+            if needed and self._has_room():
                 await self._exchange(supervisor, size, damaged=damaged)
-                await self._complete(variables)
-                limit = self._next_limit()
 
     def closed(self) -> None:
         """Note that the broker ended after everybody else."""
-        self._folders.closed()
+        # Without the note the next start looks through the log.
+        with suppress(OSError):
+            self._folders.closed()
+
+    def _has_room(self) -> bool:
+        """Whether a fresh log can be begun; says it once when it cannot."""
+        free = self._folders.free_bytes()
+        waits = free < ROOM_BYTES
+        if waits and not self._waits_for_room:
+            self._say("log", f"a fresh log is needed and only {free // MIB} MiB are free: make room")
+        self._waits_for_room = waits
+        return not waits
 
     async def _exchange(self, supervisor: Supervisor, size: int, *, damaged: bool) -> None:
         """Move to a fresh folder."""
@@ -112,26 +124,33 @@ class LogKeeper:
         async with supervisor.surgery:
             await supervisor.halt(SCHEDULER, HALT_S)
             await supervisor.halt(BROKER, HALT_S)
-            command = self._command(self._folders.begin(broken=damaged))
-            await supervisor.resume(BROKER, command)
+            await supervisor.resume(BROKER, await self._fresh(broken=damaged))
             await supervisor.resume(SCHEDULER)
         self._say("log", f"the log was away for {time.monotonic() - begun:.1f} s")
 
-    async def _complete(self, variables: Mapping[str, str]) -> None:
-        """Put everything that has not ended on the present log, however often it takes; then remove the old one."""
-        begun = time.monotonic()
+    async def _fresh(self, *, broken: bool) -> list[str]:
+        """Return the command of a broker on a fresh folder, once there can be one. The broker must not run."""
         while True:
             try:
-                tasks = await repair.republish(variables, REPAIR_LIMIT_S)
-            except StartupRefused as error:
-                self._say(
-                    "log", f"open tasks are not on the new log ({error}); trying again in {AGAIN_S:g} s"
-                )
-                await asyncio.sleep(AGAIN_S)
-            else:
-                break
-        await asyncio.to_thread(self._folders.finish)
+                return self._command(self._folders.begin(broken=broken))
+            except OSError as error:
+                # Which folder counts is not certain then, so none is used until it is.
+                self._say("log", f"there can be no fresh log ({error}); trying again in {CHECK_S:g} s")
+            await asyncio.sleep(CHECK_S)
+
+    async def _complete(self, variables: Mapping[str, str]) -> bool:
+        """Try to put everything that has not ended on the present log, and then remove the old one; return whether it
+        was done.
+        """
+        begun = time.monotonic()
+        try:
+            tasks = await repair.republish(variables, REPAIR_LIMIT_S)
+            await asyncio.to_thread(self._folders.finish)
+        except (StartupRefused, OSError) as error:
+            self._say("log", f"open tasks are not on the new log ({error}); trying again in {CHECK_S:g} s")
+            return False
         self._say("log", f"{tasks} open tasks are on the new log after {time.monotonic() - begun:.1f} s")
+        return True
 
     def _next_limit(self) -> int:
         """Return the limit of a log that holds nothing but what has not ended."""

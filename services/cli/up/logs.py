@@ -42,15 +42,17 @@ class ChildLog:
         """Whether the child has complained that it cannot read its files."""
         self._say = say
         self._damage = damage
+        self._lossy = False
         self._written = path.stat().st_size if path.exists() else 0
         self._file: BinaryIO = path.open("ab", buffering=0)
         self._rotate_when_full()
 
     def write(self, line: bytes) -> None:
-        """Keep one line, and say it when it is a warning or an error."""
-        self._file.write(line)
-        self._written += len(line)
-        self._rotate_when_full()
+        """Keep one line, and say it when it is a warning or an error.
+
+        One that cannot be kept is lost: a full disk is no reason for everything to end.
+        """
+        self._keep(line)
         if self._damage and not self.damaged:
             self.damaged = self._damage.search(line) is not None
         text = loud(line)
@@ -65,7 +67,22 @@ class ChildLog:
         """Close the file. Idempotent."""
         self._file.close()
 
+    def _keep(self, line: bytes) -> None:
+        try:
+            if self._file.closed:
+                self._file = self.path.open("ab", buffering=0)
+            self._file.write(line)
+            self._written += len(line)
+            self._rotate_when_full()
+        except OSError as error:
+            if not self._lossy:
+                self._say(f"warning: lines of {self.path.name} are lost ({error.strerror})")
+            self._lossy = True
+        else:
+            self._lossy = False
+
     def _rotate_when_full(self) -> None:
+        """Put a full file aside. Raises OSError; the file may be closed then."""
         if self._written < KEEP_BYTES:
             return
         self._file.close()

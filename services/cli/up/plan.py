@@ -17,9 +17,18 @@ from services.cli.up.lock import SECRET_FILE
 
 PYTHON: Final = (sys.executable, "-m")
 SECRET_VARIABLE: Final = "FOREBAY_GATEWAY_SECRET"
-UNREADABLE: Final = re.compile(rb"invalid entrylog|entrylog position does not match")
-"""What the embedded broker says of messages that it does not find where it put them. A write that broke off because the
-disk was full moves the file's end, and whatever it acknowledges from then on is lost to it."""
+DAMAGED: Final = re.compile(
+    rb"Failed to dispatch |dispatch failed: |panicked at storage[/\\]|(?:invalid|unsupported) entrylog"
+    rb"|entrylog (?:position|length|checksum)|IO error: .*: While "
+)
+"""What the embedded broker says when it cannot go on with its files, of which it says nothing more from then on.
+
+It keeps messages in one file and where each begins in another. A write to the first that broke off, because the disk
+was full, moves its end, and what is acknowledged afterwards is not found where it was put. What stands there instead
+decides on the complaint: no record, another one, the torn one itself, or, where a header has zeros, a panic. After it
+that lane is silent. A write to the second that failed is never tried again: nothing is acknowledged any more, room or
+not. That a write to the first failed is not among them: nothing was acknowledged, and the disk may still be full.
+"""
 NONE: Final[Mapping[str, Path]] = MappingProxyType({})
 
 
@@ -131,9 +140,7 @@ def lay_out(
     if redis:
         embedded.append(ProcessSpec("valkey", redis.command, RedisAnswers(redis.url), grace_s=10.0))
     if broker:
-        embedded.append(
-            ProcessSpec("pulsar-lite", broker.command, BrokerAnswers(broker.url), damage=UNREADABLE)
-        )
+        embedded.append(ProcessSpec("pulsar-lite", broker.command, BrokerAnswers(broker.url), damage=DAMAGED))
     redis_url = redis.url if redis else external.redis_url
     broker_url = broker.url if broker else external.broker_url
     shared = {**variables, "FOREBAY_REDIS_URL": redis_url, "FOREBAY_BROKER_URL": broker_url}

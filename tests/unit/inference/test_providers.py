@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from inference import providers
+from inference.provider_options import ShapeRange
 from inference.providers import brief, candidates, chain, installed_runtime, open_session
 from inference.settings import EngineSettings
 from scheduler.errors import ModelUnusable, RuntimeMissing
@@ -128,6 +129,7 @@ def test_options_come_from_the_settings(tmp_path: Path) -> None:
     assert cuda[1] == {
         "device_id": "1",
         "arena_extend_strategy": "kSameAsRequested",
+        "enable_skip_layer_norm_strict_mode": "1",
         "gpu_mem_limit": str(1 << 30),
     }
     assert tensorrt[1] == {
@@ -141,6 +143,30 @@ def test_options_come_from_the_settings(tmp_path: Path) -> None:
     plain_tensorrt, plain_cuda, _ = chain("tensorrt", EngineSettings())
     assert "gpu_mem_limit" not in plain_cuda[1]
     assert "trt_engine_cache_enable" not in plain_tensorrt[1]
+    assert not any(name.startswith("trt_profile") for name in plain_tensorrt[1])
+
+
+def test_tensorrt_is_told_the_shapes_that_inputs_take_and_cuda_is_not() -> None:
+    shapes = {
+        "ids": ShapeRange((1, 1), (16, 1), (16, 256)),
+        "past.0.key": ShapeRange((1, 3, 8192, 64), (16, 3, 8192, 64), (16, 3, 8192, 64)),
+    }
+    tensorrt, cuda, _ = chain("tensorrt", EngineSettings(), shapes)
+    assert tensorrt[1]["trt_profile_min_shapes"] == "ids:1x1,past.0.key:1x3x8192x64"
+    assert tensorrt[1]["trt_profile_opt_shapes"] == "ids:16x1,past.0.key:16x3x8192x64"
+    assert tensorrt[1]["trt_profile_max_shapes"] == "ids:16x256,past.0.key:16x3x8192x64"
+    assert not any("profile" in name for name in cuda[1])
+    assert not any(
+        "profile" in name for _, options in chain("cuda", EngineSettings(), shapes) for name in options
+    )
+
+
+def test_shapes_reach_the_provider_that_opens_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = FakeRuntime(ALL, {})
+    monkeypatch.setattr(providers, "runtime", lambda: fake)
+    shapes = {"x": ShapeRange((1,), (2,), (3,))}
+    open_session(Path("m.onnx"), EngineSettings(), lambda said: None, object(), shapes)
+    assert fake.opened[0][0][1]["trt_profile_max_shapes"] == "x:3"
 
 
 def test_the_first_provider_that_takes_the_model_is_in_use(

@@ -17,7 +17,7 @@ def gguf_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def folder(gguf_file: Path) -> Path:
-    return import_model(gguf_file, gguf_file.parent / "model", quantization="fp32", report=quiet)
+    return import_model(gguf_file, gguf_file.parent / "model", quantization="none", report=quiet)
 
 
 @pytest.fixture

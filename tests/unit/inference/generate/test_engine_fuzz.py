@@ -55,7 +55,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GenerateEngine]
     """One for all examples: what one of them breaks, the next ones find."""
     path: Path = tmp_path_factory.mktemp("fuzz")
     file = write_tiny_llama(path / "tiny.gguf", context=CONTEXT)
-    folder = import_model(file, path / "model", quantization="fp32", report=quiet)
+    folder = import_model(file, path / "model", quantization="none", report=quiet)
     engine = opened(folder, slots=6, prefill_tokens=7)
     yield engine
     engine.close()

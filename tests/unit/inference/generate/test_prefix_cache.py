@@ -144,6 +144,24 @@ def test_a_prompt_longer_than_the_cache_leaves_its_beginning() -> None:
     assert cache.bytes == 3 * BLOCK_BYTES
 
 
+@given(st.lists(st.integers(0, 9), max_size=8))
+def test_a_beginning_can_be_loaded_in_parts(parts: list[int]) -> None:
+    slots = ArraySlots()
+    cache = make(slots)
+    values = slots.fill(0, 20)
+    cache.store("t", np.arange(20), 0, 20)
+    hit = cache.match("t", np.arange(21))
+    held = 0
+    for most in parts:
+        before = held
+        held = cache.load(1, hit, before, most)
+        assert held == min(20, before + (most + BLOCK - 1) // BLOCK * BLOCK)
+        assert np.array_equal(slots.beginning(1, held), values[:, :, :held])
+        assert not slots.values[1, :, :, held:].any()
+    assert cache.load(1, hit, held) == 20
+    assert np.array_equal(slots.beginning(1, 20), values)
+
+
 @pytest.mark.parametrize("drop", ["evict", "clear"])
 def test_what_was_dropped_since_it_was_found_is_not_loaded(drop: str) -> None:
     slots = ArraySlots()

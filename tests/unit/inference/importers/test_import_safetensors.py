@@ -29,7 +29,7 @@ def folder_of(path: Path, family: str = "llama", **settings: Any) -> Path:
 
 
 @pytest.mark.parametrize("family", ["llama tied", "qwen2", "gemma3"])
-@pytest.mark.parametrize("quantization", ["int4", "fp32"])
+@pytest.mark.parametrize("quantization", ["int4", "none"])
 def test_a_folder_becomes_what_onnxruntime_genai_expects(
     tmp_path: Path, family: str, quantization: Any
 ) -> None:
@@ -48,7 +48,7 @@ def test_a_folder_becomes_what_onnxruntime_genai_expects(
 
 def test_the_file_stands_for_its_folder(tmp_path: Path) -> None:
     source = folder_of(tmp_path / "m") / "model.safetensors"
-    out = import_model(source, tmp_path / "out", quantization="fp32", report=quiet)
+    out = import_model(source, tmp_path / "out", quantization="none", report=quiet)
     assert Tokenizer.from_file(str(out / "tokenizer.json")).encode("he").ids
 
 
@@ -101,7 +101,7 @@ def test_settings_that_are_not_supported_are_refused_by_name(
 ) -> None:
     source = folder_of(tmp_path / "m", **settings)
     with pytest.raises(ImportRefused, match=sentence):
-        import_model(source, tmp_path / "out", quantization="fp32", report=quiet)
+        import_model(source, tmp_path / "out", quantization="none", report=quiet)
     assert not (tmp_path / "out").exists()
 
 

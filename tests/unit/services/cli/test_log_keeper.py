@@ -110,7 +110,6 @@ async def test_the_old_folder_goes_only_after_open_tasks_are_on_the_new_log(
 
     monkeypatch.setattr(repair, "republish", republish)
     monkeypatch.setattr(log_keeper, "CHECK_S", 0.0)
-    monkeypatch.setattr(log_keeper, "AGAIN_S", 0.0)
     async with asyncio.TaskGroup() as group:
         watching = group.create_task(present.watch(cast("Supervisor", board), {}))
         await done.wait()
@@ -153,3 +152,96 @@ async def test_a_log_that_the_broker_cannot_read_is_exchanged_while_it_runs_and_
     assert board.calls[2] == "resume pulsar-lite on log-1"
     assert len(board.calls) == 4
     assert (tmp_path / "broken-0").is_dir()
+
+
+async def test_a_fresh_log_is_begun_only_when_there_is_room_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled(tmp_path, 10)
+    done = asyncio.Event()
+    board = Switchboard()
+    said: list[str] = []
+    free = [0, 0, 0, log_keeper.ROOM_BYTES]
+    present = keeper(tmp_path, said)
+    await present.choose({})
+    board.unreadable = True
+
+    def free_bytes(folders: LogFolders) -> int:
+        assert board.calls == []
+        return free.pop(0)
+
+    async def republish(variables: Mapping[str, str], limit_s: float) -> int:
+        done.set()
+        return 7
+
+    monkeypatch.setattr(LogFolders, "free_bytes", free_bytes)
+    monkeypatch.setattr(repair, "republish", republish)
+    monkeypatch.setattr(log_keeper, "CHECK_S", 0.0)
+    async with asyncio.TaskGroup() as group:
+        watching = group.create_task(present.watch(cast("Supervisor", board), {}))
+        await done.wait()
+        watching.cancel()
+    assert free == []
+    assert [text for text in said if "make room" in text] == [
+        "a fresh log is needed and only 0 MiB are free: make room"
+    ]
+    assert board.calls[2] == "resume pulsar-lite on log-1"
+
+
+async def test_a_disk_that_is_full_during_an_exchange_ends_nothing_and_the_exchange_is_made_good(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled(tmp_path, 10)
+    done = asyncio.Event()
+    board = Switchboard()
+    said: list[str] = []
+
+    def say(who: str, text: str) -> None:
+        said.append(text)
+        if "open tasks are on the new log" in text:
+            done.set()
+
+    present = LogKeeper(
+        LogFolders(tmp_path, records=True),
+        lambda folder: ["broker", str(folder)],
+        "pulsar://127.0.0.1:1",
+        limit_bytes=100,
+        say=say,
+    )
+    await present.choose({})
+    board.unreadable = True
+    begin, finish = LogFolders.begin, LogFolders.finish
+    full = ["begin", "finish", "finish"]
+
+    def meets(step: str) -> None:
+        if step in full:
+            full.remove(step)
+            raise OSError(28, "No space left on device")
+
+    def begins(folders: LogFolders, *, broken: bool) -> Path:
+        meets("begin")
+        return begin(folders, broken=broken)
+
+    def finishes(folders: LogFolders) -> None:
+        meets("finish")
+        finish(folders)
+
+    async def republish(variables: Mapping[str, str], limit_s: float) -> int:
+        # The broker meets the full disk as well: the new log is damaged too.
+        board.unreadable = "finish" in full
+        return 7
+
+    monkeypatch.setattr(LogFolders, "begin", begins)
+    monkeypatch.setattr(LogFolders, "finish", finishes)
+    monkeypatch.setattr(repair, "republish", republish)
+    monkeypatch.setattr(log_keeper, "CHECK_S", 0.0)
+    async with asyncio.TaskGroup() as group:
+        watching = group.create_task(present.watch(cast("Supervisor", board), {}))
+        await done.wait()
+        watching.cancel()
+    present.closed()
+    assert full == []
+    resumed = [call for call in board.calls if call.startswith("resume pulsar-lite")]
+    assert resumed == [f"resume pulsar-lite on log-{number}" for number in (1, 2, 3)]
+    assert not (tmp_path / "log-0").exists()
+    assert sum("No space left" in text for text in said) == 3

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -61,3 +62,23 @@ def test_a_warning_is_said_and_is_never_taken_for_the_reason_of_a_death(
     log.close()
     assert len(heard) == 1
     assert log.last_error == ""
+
+
+def test_lines_that_cannot_be_kept_are_lost_which_is_said_once_and_the_rest_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logs, "KEEP_BYTES", 10)
+    folder, away = tmp_path / "logs", tmp_path / "away"
+    folder.mkdir()
+    heard: list[str] = []
+    log = logs.ChildLog(folder / "a.log", heard.append, re.compile(b"torn"))
+    folder.rename(away)
+    log.write(b"first line\n")
+    log.write(b"second line\n")
+    log.write(b"third line, torn\n")
+    assert heard == ["warning: lines of a.log are lost (No such file or directory)"]
+    assert log.damaged
+    away.rename(folder)
+    log.write(b"fourth\n")
+    log.close()
+    assert b"fourth\n" in b"".join(path.read_bytes() for path in folder.iterdir())

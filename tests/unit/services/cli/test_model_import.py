@@ -23,6 +23,16 @@ def test_a_file_and_a_folder_are_both_taken(tmp_path: Path, kind: str) -> None:
     assert (folder / "genai_config.json").is_file()
 
 
+def test_a_model_for_gpus_is_asked_for_by_its_precision(tmp_path: Path) -> None:
+    config = tiny_config("llama")
+    source = write_folder(tmp_path / "m", config, tiny_weights(config))
+    arguments = ["models", "import", str(source), "--name", "tiny", "--out", str(tmp_path / "out")]
+    result = CliRunner().invoke(cli, [*arguments, "--precision", "float16"], catch_exceptions=False)
+    assert result.exit_code == 0
+    assert "int4, computed with in float16" in result.output
+    assert '"cuda"' in (tmp_path / "out" / "tiny" / "genai_config.json").read_text()
+
+
 def test_what_cannot_be_converted_is_said_in_a_sentence(tmp_path: Path) -> None:
     arguments = ["models", "import", str(tmp_path), "--name", "tiny", "--out", str(tmp_path / "out")]
     with pytest.raises(ImportRefused, match=r"has no file config.json"):

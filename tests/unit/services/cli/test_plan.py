@@ -7,7 +7,7 @@ from services.api_keys import digest_of
 from services.cli import settings
 from services.cli.settings import ServerSettings, UpSettings
 from services.cli.up import platform
-from services.cli.up.plan import Addresses, Embedded, GrpcServing, RedisAnswers, lay_out
+from services.cli.up.plan import DAMAGED, Addresses, Embedded, GrpcServing, RedisAnswers, lay_out
 from services.gateway.settings import GatewaySettings
 from services.settings import load
 
@@ -167,3 +167,42 @@ def test_the_admin_api_is_looked_for_beside_the_broker() -> None:
     assert settings.admin_beside("pulsar+ssl://a:6651") == "https://a:8443"
     with pytest.raises(StartupRefused, match="not an address"):
         settings.servers({}, broker="localhost:6650", broker_admin="", redis="", otlp="")
+
+
+DISPATCH = (
+    "[2026-01-01T10:00:00Z ERROR pulsar_lite::broker::service::topic::topic] Failed to dispatch message to "
+    "subscription 'scheduler' on topic 'persistent://public/default/tasks.default.normal-partition-2': "
+)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        DISPATCH + "invalid entrylog magic",
+        DISPATCH + "entrylog position does not match index",
+        DISPATCH + "entrylog length does not match index",
+        DISPATCH + "entrylog checksum mismatch",
+        DISPATCH + "failed to fill whole buffer",
+        "[2026-01-01T10:00:00Z ERROR pulsar_lite] Flow-triggered dispatch failed: failed to fill whole buffer",
+        "[2026-01-01T10:00:00Z ERROR pulsar_lite] Connection error from 127.0.0.1:40142: IO error: No space left on "
+        "device: While appending to file: /d/log-0/log.rocksdb/000004.log: No space left on device",
+        "thread 'tokio-rt-worker' (31781) panicked at storage/managed-ledger-rocksdb/src/entrylog.rs:408:36:",
+        "thread 'tokio-rt-worker' (31781) panicked at storage\\managed-ledger-rocksdb\\src\\entrylog.rs:408:36:",
+    ],
+)
+def test_whatever_the_broker_says_when_it_cannot_go_on_with_its_files_they_are_damaged(line: str) -> None:
+    assert DAMAGED.search(line.encode() + b"\n")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "[2026-01-01T10:00:00Z ERROR pulsar_lite] Connection error from 127.0.0.1:40142: write entrylog failed: File "
+        "too large (os error 27)",
+        "[2026-01-01T10:00:00Z ERROR pulsar_lite::broker::service::server_cnx] Error completing persistent send: write "
+        "entrylog failed: No space left on device (os error 28)",
+        "[2026-01-01T10:00:00Z ERROR pulsar_lite] Connection error from 127.0.0.1:40142: failed to fill whole buffer",
+    ],
+)
+def test_a_write_that_failed_is_no_reason_to_exchange_the_log_while_the_disk_is_full(line: str) -> None:
+    assert not DAMAGED.search(line.encode() + b"\n")
