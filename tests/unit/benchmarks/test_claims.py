@@ -5,7 +5,7 @@ import pytest
 from benchmarks.scheduling import claims
 
 SEED = 1
-SCALES = {
+SCALES: dict[claims.Claim, float] = {
     claims.levels: 0.05,
     claims.shares: 0.05,
     claims.tenants: 0.03,
