@@ -46,7 +46,8 @@ class TenantShares:
     def arrive(self, tenant: str) -> None:
         """Note that a tenant who had nothing waiting has something now."""
         now = self._present()
-        self._counters[tenant] = max(self._counters.get(tenant, now), now)
+        # Who is not known has no credit: else ever new names would shut out everybody.
+        self._counters[tenant] = max(self._counters.get(tenant, now), now - self._credit(tenant))
         self._put_in_line(tenant)
 
     def leave(self, tenant: str) -> None:
@@ -54,8 +55,8 @@ class TenantShares:
         del self._places[tenant]
         if not self._places:
             self._line.clear()
-            self._now = self._counters[tenant]
-        self._keep_if_ahead(tenant, self._counters[tenant])
+            self._now = max(self._now, self._counters[tenant])
+        self._keep(tenant, self._counters[tenant])
 
     def next(self) -> str:
         """Return whose turn it is; somebody must wait. Of equals, the one who has waited longer for a turn."""
@@ -79,13 +80,13 @@ class TenantShares:
         now = self._present()
         counter = self._counters.get(tenant, now)
         weight = self._weight(tenant)
-        least = min(counter, now - OWED * self._usual / weight)
+        least = min(counter, now - self._credit(tenant))
         counter = max(counter + work_ms / weight, least)
         if tenant in self._places:
             self._counters[tenant] = counter
             self._put_in_line(tenant)
         else:
-            self._keep_if_ahead(tenant, counter)
+            self._keep(tenant, counter)
 
     def follow(self, policy: Policy) -> None:
         """Share by another policy's weights from now on: what a tenant is ahead, in work, stays as it is."""
@@ -104,8 +105,13 @@ class TenantShares:
 
     def _present(self) -> float:
         if self._places:
-            self._now = self._counters[self.next()]
+            # Never back: what one tenant has left of its credit is not the present of those who come.
+            self._now = max(self._now, self._counters[self.next()])
         return self._now
+
+    def _credit(self, tenant: str) -> float:
+        """Return how far before the present a tenant may be that did not use its share lately."""
+        return OWED * self._usual / self._weight(tenant)
 
     def _put_in_line(self, tenant: str) -> None:
         """Give a tenant its place, by its counter, behind those who have the same."""
@@ -124,11 +130,8 @@ class TenantShares:
         self._line = list(self._places.values())
         heapify(self._line)
 
-    def _keep_if_ahead(self, tenant: str, counter: float) -> None:
-        """Keep the counter of a tenant with nothing waiting as long as it matters."""
-        if counter <= self._now:
-            self._counters.pop(tenant, None)
-            return
+    def _keep(self, tenant: str, counter: float) -> None:
+        """Remember the counter of a tenant with nothing waiting."""
         self._counters[tenant] = counter
         if len(self._counters) - len(self._places) > REMEMBERED:
             idle = sorted((self._counters[name], name) for name in self._counters.keys() - self._places)

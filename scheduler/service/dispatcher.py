@@ -200,6 +200,7 @@ class Dispatcher:
 
     async def _take_back(self, granted: Sequence[tuple[Waiting, LeaseReply]]) -> None:
         """Undo leases whose runner left before it could be told."""
+        self._take_back_charges(task for task, _ in granted)
         holds = [Hold(task.id, reply.attempt) for task, reply in granted]
         try:
             await self._republisher.give_back(holds)

@@ -13,7 +13,7 @@ class SchedulerSettings:
     """host:port that runners shall dial; empty for the address that it listens on."""
     metrics_listen: str = "127.0.0.1:0"
     """host:port of its Prometheus page; empty for none."""
-    window_per_lane: int = 256
+    window_per_lane: int = 1024
     """Waiting tasks of one lane kept in memory before the lane is left to fill."""
     assign_batch: int = 512
     """Most tasks leased in one round trip."""

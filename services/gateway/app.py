@@ -48,6 +48,7 @@ from services.gateway.fingerprint import Fingerprints
 from services.gateway.fleet_metrics import FleetMetrics
 from services.gateway.http import application, http_server
 from services.gateway.key_file import key_file_followed
+from services.gateway.lanes import LaneChooser, lanes_counted
 from services.gateway.limits import InFlight
 from services.gateway.publisher import bundle_publisher
 from services.gateway.quotas import Quotas, quotas_kept
@@ -167,7 +168,10 @@ async def serve(
             starter = {digest: Caller(settings.tenant, operator=True)} if digest else {}
             keys = key_file_followed(settings.api_keys_file, ports.clock, starter)
             caller_of = by_key(await stack.enter_async_context(keys))
-        parts = Parts(publisher, marker, hub, limits, metrics, quotas, drafter, follower, caller_of)
+        lanes = await stack.enter_async_context(
+            lanes_counted(LaneChooser(queues.lanes, ports.clock), ports.lines, ports.clock)
+        )
+        parts = Parts(publisher, marker, hub, limits, metrics, quotas, drafter, lanes, follower, caller_of)
         services = grpc_services(settings, queues, ports, parts)
         server = await stack.enter_async_context(
             grpc_server(

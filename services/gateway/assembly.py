@@ -83,6 +83,7 @@ class Parts:
     metrics: GatewayMetrics
     quotas: Quotas
     drafter: Drafter
+    lanes: LaneChooser
     policy: PolicyFollower
     caller_of: CallerOf
 
@@ -93,7 +94,7 @@ def grpc_services(
     """Return everything that the gateway serves over gRPC."""
     fingerprints = Fingerprints(settings.secret.encode())
     caller_of = parts.caller_of
-    lanes = LaneChooser(queues.lanes, ports.clock)
+    lanes = parts.lanes
     republish = Republish(parts.publisher, lanes, parts.marker.arrived)
     submit = _submit(queues, ports, parts, fingerprints, lanes, republish)
     accept = AcceptOnce(submit, ports.queries)

@@ -19,6 +19,7 @@ from services.gateway.caller import single_tenant
 from services.gateway.drafting import Drafter
 from services.gateway.expected_work import ExpectedWork
 from services.gateway.fingerprint import Fingerprints
+from services.gateway.lanes import LaneChooser
 from services.gateway.limits import InFlight
 from services.gateway.publisher import bundle_publisher
 from services.gateway.quotas import Quotas
@@ -72,8 +73,10 @@ class SimulatedGateway:
             )
             limits = InFlight(1000, 1 << 30)
             drafter = Drafter(self._queues.pools, Fingerprints(b""))
+            lanes = LaneChooser(self._queues.lanes, ports.clock)
+            caller_of = single_tenant(TENANT)
             parts = Parts(
-                publisher, marker, hub, limits, _METRICS, quotas, drafter, follower, single_tenant(TENANT)
+                publisher, marker, hub, limits, _METRICS, quotas, drafter, lanes, follower, caller_of
             )
             settings = GatewaySettings(tenant=TENANT)
             with ExitStack() as kept:
