@@ -29,6 +29,12 @@ class CreditPool:
             self._streams.remove(stream)
             self._share_out()
 
+    def resize(self, total: int) -> None:
+        """Have so much credit in all from now on. Does nothing after `close`."""
+        if self._total:
+            self._total = total
+            self._share_out()
+
     def close(self) -> None:
         """Take all credit back, for good."""
         self._total = 0

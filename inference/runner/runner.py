@@ -15,6 +15,7 @@ from forebay.runner.v1.runner_service_pb2_grpc import add_RunnerServiceServicer_
 from inference.engine import Engine, EngineKind, Preempts, ReportsGeneration, SharesRuns
 from inference.journal import JournalWriter
 from inference.runner.admission import AdmissionQueue
+from inference.runner.ahead import Ahead
 from inference.runner.announcing import Announcer
 from inference.runner.attachment import Attachment
 from inference.runner.credit import CreditPool
@@ -39,6 +40,11 @@ from services.lifecycle import RunningServer, Service, grpc_server
 from services.policy_following import PolicyFollower
 
 TENSOR_CREDITS: Final = 1024
+"""Most tasks that a runner of a tensor model holds."""
+LEAST_TOGETHER: Final = 64
+"""Fewest that it holds, however long they take, where they share runs."""
+LEAST_ALONE: Final = 8
+"""The same where each task is a run of its own."""
 GENERATIONS_AHEAD: Final = 2
 """Tasks taken for each place of a generation engine: the next one is there when a place gets free."""
 LAST_WORDS_S: Final = 2.0
@@ -174,6 +180,10 @@ class Runner:
         # An engine that preempts gives a CRITICAL task another one's place, so it must find room in the runner.
         reserve = engine.capacity if isinstance(engine, Preempts) else 0
         credit = CreditPool(settings.credits or ahead + reserve)
+        together = engine.together if isinstance(engine, SharesRuns) else engine.capacity
+        if card.kind is EngineKind.TENSOR and not settings.credits:
+            least = LEAST_ALONE if together == 1 else LEAST_TOGETHER
+            workload.paced = Ahead(credit, least, TENSOR_CREDITS).ended
         hello = Hello(
             runner=self._identity.id,
             model=settings.model,
@@ -181,7 +191,7 @@ class Runner:
             reserve=reserve,
             zone=settings.zone,
             weight=settings.weight,
-            slots=engine.together if isinstance(engine, SharesRuns) else engine.capacity,
+            slots=together,
         )
         schedulers = Schedulers(
             stores.membership,

@@ -7,7 +7,7 @@ Each task leaves exactly once, with its fate for the scheduler that sent it.
 import asyncio
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from forebay.dispatch.v1.dispatch_service_pb2 import Assignment
@@ -62,6 +62,8 @@ class Workload:
         self._empty = asyncio.Event()
         self.outcomes = OutcomeWriter(store, clock, self, streams=card.kind is EngineKind.GENERATE)
         """Writes the endings; somebody must run it."""
+        self.paced: Callable[[int, float], None] | None = None
+        """Hears of how many tasks ended, and of the engine's time that they took, in seconds."""
 
     def __len__(self) -> int:
         return len(self._tasks)
@@ -168,6 +170,9 @@ class Workload:
                 fate = Fate.FENCED
                 _log.info("outcome refused", extra=_lost(held, "it ended or belongs to another attempt"))
             held.source.settle(held.id, held.attempt, fate, outcome.cost, failed=outcome.blames_runner)
+        if self.paced is not None:
+            costs = [cost.work_s for outcome in outcomes if (cost := outcome.cost) is not None]
+            self.paced(len(costs), sum(costs))
         if not tasks:
             self._empty.set()
         self._telemetry.finished(outcomes, written, write_s)

@@ -1,0 +1,44 @@
+"""How many tasks a runner holds: enough to be busy while more come, and not so many that what comes later, of another
+tenant or a higher level, waits behind them. What a runner holds has left the order of its scheduler.
+"""
+
+from typing import Final
+
+from inference.runner.credit import CreditPool
+
+TARGET_S: Final = 0.25
+"""Work that is held ahead, in seconds: some ten times what it takes to fetch more."""
+FIRST: Final = 64
+"""Tasks that are held before anything is known of them."""
+_MEMORY: Final = 0.2
+"""Part that the latest report has in what is known."""
+
+
+class Ahead:
+    """Sizes the credit of a runner by the work of the tasks that it has ended."""
+
+    def __init__(self, credit: CreditPool, least: int, most: int) -> None:
+        """Hold from `least` to `most` tasks."""
+        self._credit = credit
+        self._least = least
+        self._most = most
+        self._total = 0
+        self._mean_s = 0.0
+        self._hold(FIRST)
+
+    def ended(self, tasks: int, work_s: float) -> None:
+        """Take in a report: so many tasks ended, and so much of the engine's time they took in all."""
+        if tasks <= 0 or work_s <= 0:
+            return
+        mean_s = work_s / tasks
+        self._mean_s += (mean_s - self._mean_s) * (_MEMORY if self._mean_s else 1.0)
+        wanted = TARGET_S / self._mean_s
+        # Small changes are noise, and each of them would be told to every scheduler.
+        if not 0.75 * self._total <= wanted <= 1.25 * self._total:
+            self._hold(int(wanted))
+
+    def _hold(self, tasks: int) -> None:
+        total = min(self._most, max(self._least, tasks))
+        if total != self._total:
+            self._total = total
+            self._credit.resize(total)
