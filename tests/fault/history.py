@@ -26,7 +26,7 @@ _MOVES: Final = {(before.name, after.name) for (before, _), after in MOVES.items
 _REQUEUED: Final = frozenset(
     {
         *("LEASE_EXPIRED", "RETURNED", "RUNNER_DIED", "RUNNER_CRASHED", "RUNNER_OUT_OF_MEMORY"),
-        *("DUE", "PARENTS_ENDED", "RETRY", "UPDATED", "UNSHELVED"),
+        *("DUE", "PARENTS_ENDED", "RETRY", "UPDATED", "UNSHELVED", "PROMOTED"),
     }
 )
 
