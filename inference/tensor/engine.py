@@ -27,7 +27,7 @@ from inference.providers import PROVIDERS, Opened, open_session, runtime
 from inference.settings import EngineSettings
 from inference.tensor.batching import Item, Layout, can_share, join, layout_of, next_batch, split
 from inference.tensor.datatypes import BY_ONNX
-from inference.tensor.pace import Pace
+from inference.tensor.pace import ALONE_AHEAD, Pace
 from inference.tensor.text import to_bytes, to_text
 from inference.tensor.trial import Filling, made_up, rows_are_independent, runnable
 from inference.tensor.validation import faults_of
@@ -90,8 +90,10 @@ class TensorEngine:
 
     @property
     def capacity(self) -> int:
-        """How many requests can be admitted at once; follows how long runs take."""
-        return self._pace.requests
+        """How many requests can be admitted at once; follows how long runs take. What is admitted is not ordered by
+        priority any more, so a model that runs one request after the other gets few, however quick they were so far.
+        """
+        return self._pace.requests if self._share else min(self._pace.requests, ALONE_AHEAD)
 
     @property
     def active(self) -> int:

@@ -2,6 +2,12 @@
 
 The wheel's own helper is not used: it listens on fixed ports and logs to a fixed temporary file. Nothing here
 imports it; `forebay up` starts the command like any other of its children.
+
+Above a high-water mark of bytes that a connection has not taken yet, 64 KiB unless told otherwise, the broker puts a
+message aside instead of writing it, and nothing wakes the subscription when the connection has caught up: what was
+acknowledged to its publisher comes only behind the next message of its topic, or to the next consumer. All lanes of a
+scheduler share a connection, so a burst on many lanes was enough. The mark is therefore set where nobody comes; what
+consumers ask for (their receiver queues) bounds what is held for them.
 """
 
 import asyncio
@@ -14,7 +20,15 @@ from scheduler.errors import LogUnavailable, StartupRefused
 
 PACKAGE: Final = "pulsar_lite"
 RETRY_S: Final = 0.05
-CONFIG: Final = """\
+UNREACHED_BYTES: Final = 1 << 32
+"""The high-water mark, in bytes; nothing is reserved for it. The scheduler asks for two messages of each lane, recovery
+for 50 of one topic at a time, and a message has 5 MiB at most: 400 lanes of the largest stay below it. Messages are put
+aside as well when a connection has 8,192 of them ahead, which no setting changes: 4,096 lanes."""
+CONFIG: Final = f"""\
+# Above the first of these the broker would put messages aside and forget them.
+pulsar_channel_write_buffer_high_water_mark_bytes = {UNREACHED_BYTES}
+pulsar_channel_write_buffer_low_water_mark_bytes = {UNREACHED_BYTES}
+
 # The metrics endpoint would listen on all addresses of the host.
 [metrics]
 enabled = false

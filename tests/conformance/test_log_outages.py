@@ -1,6 +1,7 @@
 """What the Pulsar adapters do when a broker or a consuming process dies, and what their topics look like."""
 
 import asyncio
+import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from scheduler.adapters.pulsar import PulsarConsumer, PulsarPublisher, ensure_topics
+from scheduler.bundles import MAX_BUNDLE_BYTES
 from scheduler.errors import LogUnavailable, StartupRefused
 from scheduler.lanes import Lane, queue_lanes
 from scheduler.states import Level
@@ -163,6 +165,63 @@ class TestKilledConsumer:
             following = await log.consumer()
             received = await asyncio.gather(*(payloads(following, lane, 1) for lane in log.lanes))
         assert received == [[str(lane).encode()] for lane in log.lanes]
+
+
+STOPPED_CONSUMER = """
+import asyncio, sys
+from scheduler.adapters.pulsar import PulsarConsumer
+from scheduler.lanes import queue_lanes
+from scheduler.states import Level
+
+async def main(url, pool, kind, each):
+    lanes = queue_lanes(pool, Level.NORMAL, 8)
+    consumer = PulsarConsumer(url, "public/default", lanes, kind)
+    await consumer.open()
+    sys.stdout.write("open\\n")
+    sys.stdout.flush()
+
+    async def read(lane):
+        for _ in range(int(each)):
+            await consumer.acknowledge([await consumer.receive(lane)])
+
+    await asyncio.gather(*map(read, lanes))
+    await consumer.close()
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+EACH = 6
+"""Bundles of the largest size for each lane: 12 MiB for a process that reads none of them."""
+
+
+@pytest.mark.parametrize("name", ["pulsar_lite", pytest.param("apache_pulsar", marks=pytest.mark.pulsar)])
+async def test_a_consumer_that_stood_still_gets_everything_published_meanwhile_and_nothing_more_is_needed(
+    name: str, request: pytest.FixtureRequest
+) -> None:
+    broker: PulsarLite | ApachePulsar = request.getfixturevalue(name)
+    async with AsyncExitStack() as stack:
+        log = await connect(broker, stack)
+        publisher = await log.publisher()
+        kind = "shared" if isinstance(broker, PulsarLite) else "failover"
+        consumer = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", STOPPED_CONSUMER, broker.url, log.lanes[0].pool, kind, str(EACH)),
+            stdout=asyncio.subprocess.PIPE,
+            cwd=Path(__file__).parents[2],
+        )
+        try:
+            assert consumer.stdout is not None
+            assert await consumer.stdout.readline() == b"open\n"
+            consumer.send_signal(signal.SIGSTOP)
+            bundle = bytes(MAX_BUNDLE_BYTES)
+            await asyncio.gather(
+                *(publisher.publish(lane, bundle, {}) for lane in log.lanes for _ in range(EACH))
+            )
+            consumer.send_signal(signal.SIGCONT)
+            async with asyncio.timeout(20):
+                assert await consumer.wait() == 0
+        finally:
+            if consumer.returncode is None:
+                consumer.kill()
+                await consumer.wait()
 
 
 @pytest.mark.pulsar

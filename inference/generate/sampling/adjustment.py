@@ -1,10 +1,17 @@
 """Logits of single tokens changed before anything is compared: logit bias and penalties."""
 
+from typing import Final
+
 import numpy as np
 from numpy.typing import NDArray
 
 from inference.generate.sampling.occurrences import Occurrences
 from inference.generate.sampling.parameters import Sampling
+
+LEAST_PENALTY: Final = 1e-6
+"""A repetition penalty below acts as this: a logit divided by it decides alone already, and one divided by much less
+would be no number.
+"""
 
 
 def adjusted(
@@ -34,7 +41,7 @@ def _penalised(
 ) -> NDArray[np.float32]:
     """Return the logits of tokens that occurred, given how often each was generated; both (distinct,) float32."""
     if sampling.repetition_penalty != 1:
-        penalty = np.float32(sampling.repetition_penalty)
+        penalty = np.float32(max(sampling.repetition_penalty, LEAST_PENALTY))
         logits = np.where(logits > 0, logits / penalty, logits * penalty)
     if sampling.frequency_penalty:
         logits = logits - np.float32(sampling.frequency_penalty) * generated

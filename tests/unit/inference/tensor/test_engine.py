@@ -21,6 +21,7 @@ from inference.engine import (
 from inference.settings import EngineSettings
 from inference.tensor.batching import Item
 from inference.tensor.engine import TensorEngine
+from inference.tensor.pace import ALONE_AHEAD
 from scheduler.errors import InvalidInput, ModelFailed, ModelOutOfMemory, ModelUnusable
 from tests.unit.inference.tensor import onnx_models
 
@@ -354,3 +355,11 @@ def test_requests_at_once_are_those_of_the_setting_when_runs_are_short(
     engine = opened(onnx_models.add(tmp_path / "add.onnx"), batch_time_s=3600.0)
     engine.warm_up()
     assert engine.capacity == 1024
+
+
+def test_few_requests_are_held_where_each_is_a_run_of_its_own_however_quick_runs_were(
+    tmp_path: Path, opened: Opener
+) -> None:
+    engine = opened(onnx_models.add(tmp_path / "add.onnx"), batching="never", batch_time_s=3600.0)
+    engine.warm_up()
+    assert engine.capacity == ALONE_AHEAD
