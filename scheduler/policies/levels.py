@@ -56,6 +56,7 @@ class WeightedLevels:
         self._counter = [0.0] * len(self._step)
         self._now = 0.0
         self._usual = 1.0
+        self._starts = 0
 
     def follow(self, weights: Mapping[Level, int]) -> None:
         """Share by other weights from now on: what a level is ahead or owed, in cost, stays as it is."""
@@ -92,7 +93,9 @@ class WeightedLevels:
         each = cost / starts
         self._now = max(self._now, counter + (cost - each) * self._step[level])
         self._counter[level] = counter + cost * self._step[level]
-        memory = starts * _MEMORY
+        # The mean of all at first: what a new level is compared with must not be a guess.
+        self._starts += starts
+        memory = starts * _MEMORY if self._starts * _MEMORY > 1.0 else starts / self._starts
         self._usual += (each - self._usual) * (memory if memory < 1.0 else 1.0)
 
     def correct(self, level: Level, cost: float) -> None:

@@ -29,7 +29,7 @@ Place = tuple[float, int, str]
 class TenantShares:
     """Chooses whose task is next. Work is in milliseconds of one runner's time."""
 
-    __slots__ = ("_counters", "_line", "_now", "_places", "_turn", "_usual", "_weights")
+    __slots__ = ("_counters", "_line", "_now", "_places", "_starts", "_turn", "_usual", "_weights")
 
     def __init__(self, policy: Policy) -> None:
         self._weights = policy.tenant_weights
@@ -42,6 +42,7 @@ class TenantShares:
         """The lowest counter of those who wait, when it was last asked for; then that of the last one who did."""
         self._turn = 0
         self._usual = 1.0
+        self._starts = 0
 
     def arrive(self, tenant: str) -> None:
         """Note that a tenant who had nothing waiting has something now."""
@@ -71,7 +72,9 @@ class TenantShares:
         after = before + work_ms / self._weight(tenant)
         # Beside a very large counter, little work would be nothing at all, and its tenant always the next.
         self._counters[tenant] = after if after > before else nextafter(before, inf)
-        memory = starts * _MEMORY
+        # The mean of all at first: nobody is owed a guess.
+        self._starts += starts
+        memory = starts * _MEMORY if self._starts * _MEMORY > 1.0 else starts / self._starts
         self._usual += (work_ms / starts - self._usual) * (memory if memory < 1.0 else 1.0)
         self._put_in_line(tenant)
 

@@ -4,16 +4,19 @@ A task that would run for hours keeps the runner busy until everything else wait
 nothing here depends on how fast the machine is.
 """
 
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from forebay.client import Client, Priority, TaskHandle, TaskInfo, TaskState, task_spec
 from forebay.tasks.v1.task_pb2 import TaskSpec
+from tests.system import forebay_up
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
@@ -22,7 +25,19 @@ SHORT = 3_000
 """Turns of the countdown that take a few milliseconds."""
 LIMIT_S = 40.0
 RUNNER_CREDIT = 1024
-"""Tasks that a runner of a tensor model takes from its scheduler; what it does not run waits there by level."""
+"""Tasks that the runner of one test takes from its scheduler; what it does not run waits there by level."""
+
+
+@pytest.fixture
+def greedy(tiny_models: dict[str, Path]) -> Iterator[Client]:
+    """A client of a system whose runners take many tasks, however long they last."""
+    variables = {"FOREBAY_RUNNER_CREDITS": str(RUNNER_CREDIT)}
+    with (
+        tempfile.TemporaryDirectory(prefix="forebay-greedy-") as data,
+        forebay_up(Path(data), {"countdown": tiny_models["countdown"]}, environment=variables) as running,
+        Client(running.grpc) as opened,
+    ):
+        yield opened
 
 
 def countdown(turns: int, priority: Priority = Priority.NORMAL, **labels: str) -> TaskSpec:
@@ -95,19 +110,19 @@ def test_critical_starts_first_and_low_still_progresses(client: Client) -> None:
     assert ends[Priority.HIGH][-1] <= ends[Priority.NORMAL][-1] <= ends[Priority.LOW][-1]
 
 
-def test_one_critical_task_overtakes_a_flood_that_fills_the_runner_and_the_queue(client: Client) -> None:
-    with busy_runner(client):
-        flood = client.submit_many([countdown(SHORT, Priority.LOW, flood="yes")] * 1000)
-        flood = [*flood, *client.submit_many([countdown(SHORT, Priority.LOW, flood="yes")] * 200)]
+def test_one_critical_task_overtakes_a_flood_that_fills_the_runner_and_the_queue(greedy: Client) -> None:
+    with busy_runner(greedy):
+        flood = greedy.submit_many([countdown(SHORT, Priority.LOW, flood="yes")] * 1000)
+        flood = [*flood, *greedy.submit_many([countdown(SHORT, Priority.LOW, flood="yes")] * 200)]
         # With the one that keeps it busy the runner is full.
-        until_running(client, flood, RUNNER_CREDIT - 1)
-        (urgent,) = client.submit_many([countdown(SHORT, Priority.CRITICAL)])
+        until_running(greedy, flood, RUNNER_CREDIT - 1)
+        (urgent,) = greedy.submit_many([countdown(SHORT, Priority.CRITICAL)])
         # The runner has no room for it: it waits at the scheduler, behind the flood by time and before it by level.
-        assert client.get(urgent).state is TaskState.QUEUED
-    task = client.wait(urgent, LIMIT_S)
+        assert greedy.get(urgent).state is TaskState.QUEUED
+    task = greedy.wait(urgent, LIMIT_S)
     assert task.state is TaskState.SUCCEEDED
-    overtaken = client.cancel_matching(labels={"flood": "yes"})
-    before = sum(other.state is TaskState.SUCCEEDED for other in ended(client, flood))
+    overtaken = greedy.cancel_matching(labels={"flood": "yes"})
+    before = sum(other.state is TaskState.SUCCEEDED for other in ended(greedy, flood))
     assert overtaken.cancelled + before == len(flood)
     assert before < 200, f"{before} of {len(flood)} LOW tasks ended before the CRITICAL one"
 
