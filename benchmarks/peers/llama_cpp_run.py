@@ -18,7 +18,6 @@ import numpy as np
 
 from benchmarks.peers.worker import CELLS_A_ROW, Measure, rate_of, serve
 
-"""Tokens of cache for each row; flash attention wants multiples of 256."""
 TRIAL_S = 0.5
 
 

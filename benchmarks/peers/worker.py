@@ -20,7 +20,8 @@ Measure = Callable[..., Any]
 
 CELLS_A_ROW = 256
 """Tokens of a row, prompt included, at the end of a measurement of decoding: the same for all, because attention takes
-its time for every token before."""
+its time for every token before. Also the size of a row's cache at llama.cpp, whose flash attention wants multiples of
+256."""
 
 
 class WorkerFailed(Exception):

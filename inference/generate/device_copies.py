@@ -22,7 +22,6 @@ class DeviceCopies:
 
     def __init__(self, strips: int, device: str, device_id: int) -> None:
         """Open the graph on a device. Raises whatever ONNX Runtime does when it cannot."""
-        self._strips = strips
         self._places = {"device": (device, device_id), "host": ("cpu", 0)}
         ort = runtime()
         options = ort.SessionOptions()

@@ -91,7 +91,7 @@ class DeviceBuffers:
         self.fault = ""
         try:
             self._copies = DeviceCopies(layout.parts * layout.kv_heads, layout.device, layout.device_id)
-            if not self._comes_back(np.dtype(layout.dtype), slots, layout.head_size, min(context, 3)):
+            if not self._comes_back(layout.dtype, slots, layout.head_size, min(context, 3)):
                 self.fault = "what is copied comes back as something else"
         except Exception as error:  # likewise
             self.fault = brief(error)

@@ -1,9 +1,11 @@
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from inference.generate import GenerateEngine
+from inference.generate.session import DecoderSession
 from inference.importers import import_model
 from tests.reference.tiny_llama import write_tiny_llama
 
@@ -18,6 +20,20 @@ def gguf_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def folder(gguf_file: Path) -> Path:
     return import_model(gguf_file, gguf_file.parent / "model", quantization="none", report=quiet)
+
+
+@pytest.fixture
+def reached(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many slots each decode run of any engine goes over, in order."""
+    sizes: list[int] = []
+    decode = DecoderSession.decode
+
+    def watched(self: DecoderSession, tokens: Any, held: Any) -> Any:
+        sizes.append(len(tokens))
+        return decode(self, tokens, held)
+
+    monkeypatch.setattr(DecoderSession, "decode", watched)
+    return sizes
 
 
 @pytest.fixture

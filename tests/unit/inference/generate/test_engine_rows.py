@@ -187,15 +187,7 @@ def test_the_engine_tells_whose_rows_have_a_part_in_a_run(folder: Path) -> None:
     assert told[1:] == [["b", "c"], ["c"]]
 
 
-def test_rows_move_together_when_others_leave(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    reached: list[int] = []
-    decode = DecoderSession.decode
-
-    def watched(self: DecoderSession, tokens: Any, held: Any) -> Any:
-        reached.append(len(tokens))
-        return decode(self, tokens, held)
-
-    monkeypatch.setattr(DecoderSession, "decode", watched)
+def test_rows_move_together_when_others_leave(folder: Path, reached: list[int]) -> None:
     engine = opened(folder)
     alone = answer(engine, free("stays", 30)).token_ids
     reached.clear()

@@ -9,7 +9,6 @@ import pytest
 from inference.engine import GenerateRequest
 from inference.generate import GenerateEngine
 from inference.generate.device_copies import DeviceCopies
-from inference.generate.session import DecoderSession
 from inference.importers import import_model
 from inference.settings import EngineSettings
 from scheduler.errors import ModelUnusable
@@ -82,17 +81,12 @@ def test_a_row_that_was_paused_goes_on_exactly(half: Path, monkeypatch: pytest.M
     assert choice_of(updates["paused"]).token_ids == expected
 
 
-def test_a_row_is_moved_on_the_device(half: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_row_is_moved_on_the_device(
+    half: Path, reached: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     expected = answer(opened(half), free("stays", 30)).token_ids
+    reached.clear()
     pretend(monkeypatch)
-    reached: list[int] = []
-    decode = DecoderSession.decode
-
-    def watched(self: DecoderSession, tokens: Any, held: Any) -> Any:
-        reached.append(len(tokens))
-        return decode(self, tokens, held)
-
-    monkeypatch.setattr(DecoderSession, "decode", watched)
     engine = on_device(half)
     for number in range(3):
         engine.admit(str(number), free("goes", 4))

@@ -33,14 +33,35 @@ class Switchboard:
         self.calls.append(f"resume {name}" + (f" on {Path(command[-1]).name}" if command else ""))
 
 
-def keeper(root: Path, said: list[str], *, limit_bytes: int = 100, records: bool = True) -> LogKeeper:
+def keeper(
+    root: Path,
+    said: list[str],
+    *,
+    limit_bytes: int = 100,
+    records: bool = True,
+    done: asyncio.Event | None = None,
+) -> LogKeeper:
+    """A keeper that says things into `said`; `done` is set when it says that an exchange is complete."""
+
+    def say(who: str, text: str) -> None:
+        said.append(text)
+        if done is not None and "open tasks are on the new log" in text:
+            done.set()
+
     return LogKeeper(
         LogFolders(root, records=records),
         lambda folder: ["broker", str(folder)],
         "pulsar://127.0.0.1:1",
         limit_bytes=limit_bytes,
-        say=lambda who, text: said.append(text),
+        say=say,
     )
+
+
+async def watched_until(done: asyncio.Event, present: LogKeeper, board: Switchboard) -> None:
+    async with asyncio.TaskGroup() as group:
+        watching = group.create_task(present.watch(cast("Supervisor", board), {}))
+        await done.wait()
+        watching.cancel()
 
 
 def filled(root: Path, size: int, *, clean: bool = True) -> None:
@@ -91,13 +112,7 @@ async def test_the_old_folder_goes_only_after_open_tasks_are_on_the_new_log(
     filled(tmp_path, 10)
     done = asyncio.Event()
     board = Switchboard()
-    present = LogKeeper(
-        LogFolders(tmp_path, records=True),
-        lambda folder: ["broker", str(folder)],
-        "pulsar://127.0.0.1:1",
-        limit_bytes=100,
-        say=lambda who, text: done.set() if "are on the new log" in text else None,
-    )
+    present = keeper(tmp_path, [], done=done)
     await present.choose({})
     (tmp_path / "log-0" / "log.data").write_bytes(b"x" * 101)
     tries: list[bool] = []
@@ -110,10 +125,7 @@ async def test_the_old_folder_goes_only_after_open_tasks_are_on_the_new_log(
 
     monkeypatch.setattr(repair, "republish", republish)
     monkeypatch.setattr(log_keeper, "CHECK_S", 0.0)
-    async with asyncio.TaskGroup() as group:
-        watching = group.create_task(present.watch(cast("Supervisor", board), {}))
-        await done.wait()
-        watching.cancel()
+    await watched_until(done, present, board)
     assert not (tmp_path / "log-0").exists()
     assert tries == [True, True]
     assert board.calls == [
@@ -130,13 +142,7 @@ async def test_a_log_that_the_broker_cannot_read_is_exchanged_while_it_runs_and_
     filled(tmp_path, 10)
     done = asyncio.Event()
     board = Switchboard()
-    present = LogKeeper(
-        LogFolders(tmp_path, records=True),
-        lambda folder: ["broker", str(folder)],
-        "pulsar://127.0.0.1:1",
-        limit_bytes=100,
-        say=lambda who, text: done.set() if "are on the new log" in text else None,
-    )
+    present = keeper(tmp_path, [], done=done)
     await present.choose({})
     board.unreadable = True
 
@@ -145,10 +151,7 @@ async def test_a_log_that_the_broker_cannot_read_is_exchanged_while_it_runs_and_
 
     monkeypatch.setattr(repair, "republish", republish)
     monkeypatch.setattr(log_keeper, "CHECK_S", 0.0)
-    async with asyncio.TaskGroup() as group:
-        watching = group.create_task(present.watch(cast("Supervisor", board), {}))
-        await done.wait()
-        watching.cancel()
+    await watched_until(done, present, board)
     assert board.calls[2] == "resume pulsar-lite on log-1"
     assert len(board.calls) == 4
     assert (tmp_path / "broken-0").is_dir()
@@ -177,10 +180,7 @@ async def test_a_fresh_log_is_begun_only_when_there_is_room_for_it(
     monkeypatch.setattr(LogFolders, "free_bytes", free_bytes)
     monkeypatch.setattr(repair, "republish", republish)
     monkeypatch.setattr(log_keeper, "CHECK_S", 0.0)
-    async with asyncio.TaskGroup() as group:
-        watching = group.create_task(present.watch(cast("Supervisor", board), {}))
-        await done.wait()
-        watching.cancel()
+    await watched_until(done, present, board)
     assert free == []
     assert [text for text in said if "make room" in text] == [
         "a fresh log is needed and only 0 MiB are free: make room"
@@ -195,19 +195,7 @@ async def test_a_disk_that_is_full_during_an_exchange_ends_nothing_and_the_excha
     done = asyncio.Event()
     board = Switchboard()
     said: list[str] = []
-
-    def say(who: str, text: str) -> None:
-        said.append(text)
-        if "open tasks are on the new log" in text:
-            done.set()
-
-    present = LogKeeper(
-        LogFolders(tmp_path, records=True),
-        lambda folder: ["broker", str(folder)],
-        "pulsar://127.0.0.1:1",
-        limit_bytes=100,
-        say=say,
-    )
+    present = keeper(tmp_path, said, done=done)
     await present.choose({})
     board.unreadable = True
     begin, finish = LogFolders.begin, LogFolders.finish
@@ -235,10 +223,7 @@ async def test_a_disk_that_is_full_during_an_exchange_ends_nothing_and_the_excha
     monkeypatch.setattr(LogFolders, "finish", finishes)
     monkeypatch.setattr(repair, "republish", republish)
     monkeypatch.setattr(log_keeper, "CHECK_S", 0.0)
-    async with asyncio.TaskGroup() as group:
-        watching = group.create_task(present.watch(cast("Supervisor", board), {}))
-        await done.wait()
-        watching.cancel()
+    await watched_until(done, present, board)
     present.closed()
     assert full == []
     resumed = [call for call in board.calls if call.startswith("resume pulsar-lite")]
