@@ -12,7 +12,7 @@ from scheduler.states import Level
 
 
 def starts(levels: Levels, waiting: set[Level], count: int) -> list[Level]:
-    order = []
+    order: list[Level] = []
     for _ in range(count):
         level = levels.pick(waiting)
         assert level is not None
@@ -66,12 +66,12 @@ def test_before_much_is_known_the_usual_cost_is_the_mean_of_what_was_charged() -
     levels.charge(Level.LOW, cost=400)
     for level in (Level.HIGH, Level.NORMAL):
         levels.arrive(level, {Level.LOW})
-    order = []
+    order: list[Level] = []
     for _ in range(4):
-        level = levels.pick({Level.HIGH, Level.NORMAL, Level.LOW})
-        assert level is not None
-        levels.charge(level, cost=400)
-        order.append(level)
+        picked = levels.pick({Level.HIGH, Level.NORMAL, Level.LOW})
+        assert picked is not None
+        levels.charge(picked, cost=400)
+        order.append(picked)
     assert order[:3] == [Level.HIGH] * 3
 
 
