@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -60,6 +61,21 @@ async def test_a_dead_server_is_a_typed_error_and_everything_is_there_when_it_is
     assert await real.counts() == (49, 1)
     assert await real.leases.renew([hold], 1_000) == [True]
     assert len(await real.queries.list_ids("acme", "", 100)) == 50
+
+
+async def test_what_was_acknowledged_is_there_after_a_death_however_busy_the_disk_was(
+    client: Redis, valkey_server: ValkeyServer
+) -> None:
+    # A server that syncs by itself does so every second, and holds back meanwhile what it acknowledges.
+    number, until_s = 0, time.monotonic() + 1.3
+    while time.monotonic() < until_s:
+        number += 1
+        await client.set("much", bytes(50_000))
+        await client.set("last", number)
+    valkey_server.kill()
+    valkey_server.start()
+    await embedded.wait_ready(valkey_server.socket, 10.0)
+    assert await client.get("last") == str(number).encode()
 
 
 async def test_a_feed_survives_the_death_of_the_server_and_says_so(
