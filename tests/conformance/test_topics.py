@@ -21,6 +21,8 @@ class FakeAdmin:
         self.partitions: dict[str, int] = {}
         self.subscribed: list[str] = []
         self.grown: list[int] = []
+        self.starting = 0
+        """How often it says that its namespace is not there."""
         self.rival: int | None = None
         """What somebody else makes of a topic right before it can be made larger."""
         self._runner: web.AppRunner | None = None
@@ -37,7 +39,7 @@ class FakeAdmin:
                 web.post(head + "/partitions", self._grow),
                 web.put(head + "/subscription/{name}", self._subscribe),
                 web.put(head, self._done),
-                web.post("/admin/v2/namespaces/public/default/retention", self._done),
+                web.post("/admin/v2/namespaces/public/default/retention", self._retain),
             ]
         )
         self._runner = web.AppRunner(app)
@@ -73,6 +75,12 @@ class FakeAdmin:
 
     async def _subscribe(self, request: web.Request) -> web.Response:
         self.subscribed.append(request.match_info["name"])
+        return web.Response(status=204)
+
+    async def _retain(self, request: web.Request) -> web.Response:
+        if self.starting:
+            self.starting -= 1
+            return web.json_response({"reason": "Namespace policies does not exist"}, status=404)
         return web.Response(status=204)
 
     async def _done(self, request: web.Request) -> web.Response:
@@ -136,4 +144,22 @@ async def test_a_topic_that_cannot_be_made_larger_is_an_error(
 async def test_a_topic_with_lanes_that_nobody_would_read_is_refused(admin: FakeAdmin) -> None:
     admin.partitions[TOPIC] = 10
     with pytest.raises(StartupRefused, match="set lanes to 9"):
+        await ensure_topics(admin.url, "public/default", QUEUES, 8)
+
+
+async def test_a_broker_that_has_just_started_makes_its_namespace_in_a_moment(
+    admin: FakeAdmin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scheduler.adapters.pulsar.topics.BUSY_PAUSE_S", 0.0)
+    admin.starting = 3
+    await ensure_topics(admin.url, "public/default", QUEUES, 8)
+    assert (admin.starting, admin.partitions) == (0, {TOPIC: 9})
+
+
+async def test_a_namespace_that_is_never_there_is_refused(
+    admin: FakeAdmin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scheduler.adapters.pulsar.topics.BUSY_PAUSE_S", 0.0)
+    admin.starting = 1_000
+    with pytest.raises(StartupRefused, match="Namespace policies does not exist"):
         await ensure_topics(admin.url, "public/default", QUEUES, 8)

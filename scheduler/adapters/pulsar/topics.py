@@ -18,6 +18,7 @@ from scheduler.errors import LogUnavailable, StartupRefused
 from scheduler.lanes import queue_topic
 from scheduler.states import Level
 
+MISSING: Final = 404
 CONFLICT: Final = 409
 REFUSED: Final = 412
 BUSY: Final = "Subscription Busy"
@@ -25,6 +26,8 @@ BUSY: Final = "Subscription Busy"
 BUSY_PAUSE_S: Final = 0.1
 GROWTH_TRIES: Final = 30
 """How often it is tried to make a topic larger while brokers refuse and nobody else does it."""
+NAMESPACE_TRIES: Final = 100
+"""How often a namespace is looked for: a broker that has just started answers before it has made its own."""
 SERVER_FAULT: Final = 500
 RETENTION_MINUTES: Final = 7 * 24 * 60
 RETENTION_MB: Final = 50 * 1024
@@ -59,11 +62,7 @@ async def ensure_topics(
             aiohttp.ClientSession(f"{admin_url.rstrip('/')}/admin/v2/") as session,
         ):
             admin = _Admin(session)
-            await admin.call(
-                "POST",
-                f"namespaces/{namespace}/retention",
-                {"retentionTimeInMinutes": retention_minutes, "retentionSizeInMB": retention_mb},
-            )
+            await admin.set_retention(namespace, retention_minutes, retention_mb)
             for pool, level in queues:
                 path = _path(queue_topic(namespace, pool, level))
                 await admin.ensure_partitions(path, lanes + 1)
@@ -87,11 +86,28 @@ class _Busy(LogUnavailable):
     """Somebody else makes the same thing in this moment."""
 
 
+class _Missing(StartupRefused):
+    """There is no such thing."""
+
+
 class _Admin:
     """The few calls that are needed."""
 
     def __init__(self, session: aiohttp.ClientSession) -> None:
         self._session = session
+
+    async def set_retention(self, namespace: str, minutes: int, mb: int) -> None:
+        """Say how much a namespace keeps, once it is there."""
+        kept = {"retentionTimeInMinutes": minutes, "retentionSizeInMB": mb}
+        for left in range(NAMESPACE_TRIES, 0, -1):
+            try:
+                await self.call("POST", f"namespaces/{namespace}/retention", kept)
+            except _Missing:
+                if left == 1:
+                    raise
+                await asyncio.sleep(BUSY_PAUSE_S)
+            else:
+                return
 
     async def ensure_partitions(self, path: str, wanted: int) -> None:
         """Make the partitioned topic, or see that it has as many partitions, and add those that it lacks."""
@@ -154,4 +170,5 @@ class _Admin:
                 raise _Busy(f"the broker is busy with {path}")
             if response.status >= SERVER_FAULT:
                 raise LogUnavailable(f"the broker failed {method} {path}: {response.status} {fault}")
-            raise StartupRefused(f"the broker refused {method} {path}: {response.status} {fault}")
+            refused = _Missing if response.status == MISSING else StartupRefused
+            raise refused(f"the broker refused {method} {path}: {response.status} {fault}")
