@@ -37,7 +37,7 @@ def request_of(
     """Return what an engine takes for a task of a level and a tenant. Raises InvalidInput with every fault found."""
     kind = spec.WhichOneof("input")
     if kind == "tensors":
-        return tensor_request(spec.tensors, f"{at}tensors")
+        return tensor_request(spec.tensors, f"{at}tensors", urgent=level is Level.CRITICAL)
     if kind == "generate":
         return generate_request(spec.generate, at, level=level, tenant=tenant)
     raise InvalidInput.of(f"{at}input", "exactly one of generate and tensors is required")
@@ -96,12 +96,14 @@ def _format_of(given: inputs_pb2.ResponseFormat) -> ResponseFormat | None:
             return None
 
 
-def tensor_request(message: inputs_pb2.TensorInput, at: str = "tensors") -> TensorRequest:
+def tensor_request(
+    message: inputs_pb2.TensorInput, at: str = "tensors", *, urgent: bool = False
+) -> TensorRequest:
     """Return arrays over the message's bytes. Raises InvalidInput.
 
     Whether names, datatypes and shapes are those of the model is the engine's to check.
     """
-    return TensorRequest(read_tensors(message.tensors, f"{at}.tensors"))
+    return TensorRequest(read_tensors(message.tensors, f"{at}.tensors"), urgent)
 
 
 def result_of(output: TensorOutput | GenerateOutput) -> task_pb2.Result:

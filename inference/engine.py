@@ -57,6 +57,8 @@ class TensorRequest:
     """Named arrays, each of a model input's dtype; BYTES inputs are object arrays of bytes."""
 
     inputs: Mapping[str, Array]
+    urgent: bool = False
+    """Whether it goes before what else is held: its task is CRITICAL."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,10 @@ def save_add(path: Path, width: int = 4) -> Path:
     )
 
 
-def save_countdown(path: Path) -> Path:
-    """Write a model that loops `turns` times (INT64 [1] in, INT64 [1] out): work of any length on demand."""
+def save_countdown(path: Path, slowness: int = 1) -> Path:
+    """Write a model that loops `turns` times (INT64 [1] in, INT64 [1] out): work of any length on demand. A slow one
+    loops `slowness` times as often.
+    """
     body = helper.make_graph(
         [
             helper.make_node("Identity", ["going"], ["still_going"]),
@@ -39,7 +41,9 @@ def save_countdown(path: Path) -> Path:
         [
             helper.make_node("Constant", [], ["one"], value_ints=[1]),
             helper.make_node("Constant", [], ["zero"], value_ints=[0]),
-            helper.make_node("Squeeze", ["turns"], ["limit"]),
+            helper.make_node("Constant", [], ["slowness"], value_ints=[slowness]),
+            helper.make_node("Mul", ["turns", "slowness"], ["all_turns"]),
+            helper.make_node("Squeeze", ["all_turns"], ["limit"]),
             helper.make_node("Loop", ["limit", "", "zero"], ["done"], body=body),
         ],
         [helper.make_tensor_value_info("turns", TensorProto.INT64, [1])],

@@ -8,8 +8,6 @@ from inference.runner.credit import CreditPool
 
 TARGET_S: Final = 0.25
 """Work that is held ahead, in seconds: some ten times what it takes to fetch more."""
-FIRST: Final = 64
-"""Tasks that are held before anything is known of them."""
 _MEMORY: Final = 0.2
 """Part that the latest report has in what is known."""
 
@@ -18,13 +16,15 @@ class Ahead:
     """Sizes the credit of a runner by the work of the tasks that it has ended."""
 
     def __init__(self, credit: CreditPool, least: int, most: int) -> None:
-        """Hold from `least` to `most` tasks."""
+        """Hold from `least` to `most` tasks; the least until something is known of them. That is after the first
+        report, a moment later, while what is too much for a slow runner stays with it until it is done.
+        """
         self._credit = credit
         self._least = least
         self._most = most
         self._total = 0
         self._mean_s = 0.0
-        self._hold(FIRST)
+        self._hold(least)
 
     def ended(self, tasks: int, work_s: float) -> None:
         """Take in a report: so many tasks ended, and so much of the engine's time they took in all."""

@@ -177,11 +177,13 @@ class Runner:
         )
         keeper = LeaseKeeper(stores.leases, clock, workload)
         ahead = TENSOR_CREDITS if card.kind is EngineKind.TENSOR else GENERATIONS_AHEAD * engine.capacity
-        # An engine that preempts gives a CRITICAL task another one's place, so it must find room in the runner.
-        reserve = engine.capacity if isinstance(engine, Preempts) else 0
+        paced = card.kind is EngineKind.TENSOR and not settings.credits
+        # An engine that preempts gives a CRITICAL task another one's place, so it must find room in the runner; where
+        # none is given, it must be there when the present run ends. Credit that was set is meant as it stands.
+        reserve = engine.capacity if isinstance(engine, Preempts) else int(paced)
         credit = CreditPool(settings.credits or ahead + reserve)
         together = engine.together if isinstance(engine, SharesRuns) else engine.capacity
-        if card.kind is EngineKind.TENSOR and not settings.credits:
+        if paced:
             least = LEAST_ALONE if together == 1 else LEAST_TOGETHER
             workload.paced = Ahead(credit, least, TENSOR_CREDITS).ended
         hello = Hello(

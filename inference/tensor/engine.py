@@ -5,7 +5,8 @@ Comes from `inference.loading`; requests come from and updates go to the runner'
 
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from inference.providers import PROVIDERS, Opened, open_session, runtime
 from inference.settings import EngineSettings
 from inference.tensor.batching import Item, Layout, can_share, join, layout_of, next_batch, split
 from inference.tensor.datatypes import BY_ONNX
-from inference.tensor.pace import ALONE_AHEAD, Pace
+from inference.tensor.pace import Pace
 from inference.tensor.text import to_bytes, to_text
 from inference.tensor.trial import Filling, made_up, rows_are_independent, runnable
 from inference.tensor.validation import faults_of
@@ -56,6 +57,8 @@ class TensorEngine:
         self._share = False
         self._layouts: dict[Shapes, Layout] = {}
         self._waiting: dict[str, Item] = {}
+        self._urgent: dict[str, Item] = {}
+        """What goes before those that wait."""
         self._again: deque[list[Item]] = deque()
         self._running: tuple[Sequence[Item], Any] | None = None
         self._interrupted: set[str] = set()
@@ -91,14 +94,15 @@ class TensorEngine:
     @property
     def capacity(self) -> int:
         """How many requests can be admitted at once; follows how long runs take. What is admitted is not ordered by
-        priority any more, so a model that runs one request after the other gets few, however quick they were so far.
+        priority any more, so a model that runs one request after the other gets one: the next may last a thousand times
+        as long as the last, and fetching it from the line takes no longer than holding it.
         """
-        return self._pace.requests if self._share else min(self._pace.requests, ALONE_AHEAD)
+        return self._pace.requests if self._share else 1
 
     @property
     def active(self) -> int:
         """How many requests are admitted and not ended."""
-        return len(self._waiting) + sum(map(len, self._again))
+        return len(self._waiting) + len(self._urgent) + sum(map(len, self._again))
 
     @property
     def shares_runs(self) -> bool:
@@ -114,7 +118,7 @@ class TensorEngine:
         """Take a request in. Raises InvalidInput with every fault, fields as paths inside TaskSpec."""
         if not isinstance(request, TensorRequest):
             raise InvalidInput.of("generate", "the model takes tensors, not a prompt")
-        if key in self._waiting:
+        if key in self._waiting or key in self._urgent:
             raise ValueError(f"{key} is already admitted")
         inputs = request.inputs
         shapes = tuple([(name, array.dtype, array.shape) for name, array in inputs.items()])
@@ -127,11 +131,12 @@ class TensorEngine:
             layout = self._layouts[shapes] = layout_of(inputs, self._inputs, share=self._share)
             if self._text_inputs:
                 inputs = {**inputs, **{name: to_text(inputs[name]) for name in self._text_inputs}}
-        self._waiting[key] = Item(key, inputs, layout)
+        line = self._urgent if request.urgent else self._waiting
+        line[key] = Item(key, inputs, layout)
 
     def cancel(self, key: str) -> None:
         """Forget a request that does not run now. Unknown keys are ignored."""
-        if self._waiting.pop(key, None) is None and self._again:
+        if not (self._waiting.pop(key, None) or self._urgent.pop(key, None)) and self._again:
             rest = ([item for item in batch if item.key != key] for batch in self._again)
             self._again = deque(batch for batch in rest if batch)
 
@@ -159,9 +164,13 @@ class TensorEngine:
         if self._again:
             batch = self._again.popleft()
         else:
-            batch = next_batch(self._waiting.values(), self._pace.rows if self._share else 1)
+            held: Iterable[Item] = self._waiting.values()
+            if self._urgent:
+                held = chain(self._urgent.values(), held)
+            batch = next_batch(held, self._pace.rows if self._share else 1)
             for item in batch:
-                del self._waiting[item.key]
+                if self._waiting.pop(item.key, None) is None:
+                    del self._urgent[item.key]
         if not batch:
             return []
         if self._tell is not None:
@@ -204,6 +213,7 @@ class TensorEngine:
         """Let go of the model. Idempotent."""
         self._session = None
         self._waiting.clear()
+        self._urgent.clear()
         self._again.clear()
 
     def _run(self, feeds: Mapping[str, Array], batch: Sequence[Item]) -> list[Array]:

@@ -2,8 +2,6 @@
 
 AHEAD = 4
 """Runs' worth of requests that are held; the others wait where they are still ordered by priority."""
-ALONE_AHEAD = 8
-"""The same where every request is a run of its own: the next one may last a thousand times as long as the last."""
 
 
 class Pace:

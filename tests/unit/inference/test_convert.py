@@ -259,3 +259,11 @@ def test_the_first_choice_of_a_result_is_where_a_single_one_would_be_and_the_oth
 
 def test_no_outputs_are_a_result_too() -> None:
     assert result_of(TensorOutput({})).WhichOneof("output") == "tensors"
+
+
+@pytest.mark.parametrize("level", Level)
+def test_tensors_of_a_critical_task_are_urgent(level: Level) -> None:
+    spec = task_pb2.TaskSpec(tensors=tensors(("x", "FP32", [1, 1], bytes(4))))
+    request = request_of(spec, level=level)
+    assert isinstance(request, TensorRequest)
+    assert request.urgent == (level is Level.CRITICAL)

@@ -1,6 +1,6 @@
 """How many tasks a runner holds ahead."""
 
-from inference.runner.ahead import FIRST, TARGET_S, Ahead
+from inference.runner.ahead import TARGET_S, Ahead
 from inference.runner.credit import CreditPool
 
 
@@ -18,9 +18,9 @@ def holding(least: int = 8, most: int = 1024) -> tuple[Ahead, Stream, CreditPool
     return Ahead(credit, least, most), stream, credit
 
 
-def test_a_few_are_held_before_anything_is_known() -> None:
-    _, stream, _ = holding()
-    assert stream.share == FIRST
+def test_the_fewest_are_held_before_anything_is_known() -> None:
+    _, stream, _ = holding(least=8)
+    assert stream.share == 8
 
 
 def test_as_many_are_held_as_fill_the_time_ahead() -> None:

@@ -23,7 +23,7 @@ from forebay.runner.v1.runner_service_pb2 import WatchStatusRequest, WatchStatus
 from forebay.runner.v1.runner_service_pb2_grpc import RunnerServiceStub
 from forebay.tasks.v1.task_service_pb2 import StreamOutputResponse
 from inference.engine import Engine, EngineKind, GenerationStats, StepTimes, Update
-from inference.runner.runner import Runner, Stores
+from inference.runner.runner import LEAST_TOGETHER, Runner, Stores
 from inference.runner.settings import RunnerSettings
 from inference.runner.stuck import EngineHung, EngineStuck
 from observability.metrics import RunnerMetrics, new_registry
@@ -88,6 +88,7 @@ class Bench:
         self.usable: bool | None = None
         self.hard_kill_after_s = 10.0
         self.watchdog_s = 0.0
+        self.credits = 0
 
     def runner(self, open_engine: Callable[[Callable[[str], None]], Engine], grace_s: float) -> Runner:
         return Runner(
@@ -95,6 +96,7 @@ class Bench:
                 model="m",
                 path=Path("m"),
                 id="runner-1",
+                credits=self.credits,
                 grace_s=grace_s,
                 hard_kill_after_s=self.hard_kill_after_s,
             ),
@@ -123,9 +125,15 @@ class Bench:
 
 @asynccontextmanager
 async def running(
-    engine: FakeEngine, *, grace_s: float = 5.0, hard_kill_after_s: float = 10.0, watchdog_s: float = 0.0
+    engine: FakeEngine,
+    *,
+    grace_s: float = 5.0,
+    hard_kill_after_s: float = 10.0,
+    watchdog_s: float = 0.0,
+    credits: int = 0,
 ) -> AsyncIterator[Bench]:
     bench = Bench(engine)
+    bench.credits = credits
     bench.hard_kill_after_s = hard_kill_after_s
     bench.watchdog_s = watchdog_s
     service = Service(
@@ -142,12 +150,12 @@ async def running(
 
 
 async def test_it_attaches_executes_writes_settles_and_returns_the_credit() -> None:
-    async with running(FakeEngine()) as b:
+    async with running(FakeEngine(), credits=1024) as b:
         scheduler = b.scheduler
         assert scheduler.credits == 1024
         hello = scheduler.requests[0].hello
         assert (hello.runner, hello.model, hello.pool) == ("runner-1", "m", "default")
-        assert (hello.zone, hello.weight, hello.slots) == ("", 100, 8)
+        assert (hello.zone, hello.weight, hello.slots, hello.reserve) == ("", 100, 8, 0)
         ids = await b.assign(*[tensor_spec() for _ in range(200)])
         await scheduler.until(lambda: len(scheduler.settled) == 200)
         assert set(await b.states(ids)) == {TaskState.SUCCEEDED}
@@ -156,6 +164,15 @@ async def test_it_attaches_executes_writes_settles_and_returns_the_credit() -> N
         assert {one.fate for one in scheduler.settled} == {Settled.FATE_TERMINAL}
         assert sum(request.credits for request in scheduler.requests) == 1024 + 200
         assert len(scheduler.requests) < 60
+
+
+async def test_of_quick_tasks_more_are_taken_ahead_as_soon_as_some_have_ended() -> None:
+    async with running(FakeEngine()) as b:
+        scheduler = b.scheduler
+        assert scheduler.credits == LEAST_TOGETHER
+        assert scheduler.requests[0].hello.reserve == 1
+        await b.assign(*[tensor_spec() for _ in range(LEAST_TOGETHER)])
+        await scheduler.until(lambda: scheduler.credits > 3 * LEAST_TOGETHER)
 
 
 async def test_a_generation_is_streamed_and_grants_twice_its_capacity() -> None:

@@ -21,7 +21,6 @@ from inference.engine import (
 from inference.settings import EngineSettings
 from inference.tensor.batching import Item
 from inference.tensor.engine import TensorEngine
-from inference.tensor.pace import ALONE_AHEAD
 from scheduler.errors import InvalidInput, ModelFailed, ModelOutOfMemory, ModelUnusable
 from tests.unit.inference.tensor import onnx_models
 
@@ -357,9 +356,31 @@ def test_requests_at_once_are_those_of_the_setting_when_runs_are_short(
     assert engine.capacity == 1024
 
 
-def test_few_requests_are_held_where_each_is_a_run_of_its_own_however_quick_runs_were(
+def test_what_is_urgent_is_in_the_next_run_and_shares_it_with_those_who_waited_longest(
+    tmp_path: Path, opened: Opener
+) -> None:
+    engine = opened(onnx_models.add(tmp_path / "add.onnx"), max_batch=3)
+    for key in "abcdef":
+        inputs = {name: row(1, 2, 3, 4) for name in "xy"}
+        engine.admit(key, TensorRequest(inputs, urgent=key in "ef"))
+    assert engine.active == 6
+    assert [[update.key for update in engine.step()] for _ in range(2)] == [["e", "f", "a"], ["b", "c", "d"]]
+    assert engine.active == 0
+
+
+def test_an_urgent_request_is_cancelled_like_any_other(tmp_path: Path, opened: Opener) -> None:
+    engine = opened(onnx_models.add(tmp_path / "add.onnx"))
+    request = TensorRequest({name: row(1, 2, 3, 4) for name in "xy"}, urgent=True)
+    engine.admit("a", request)
+    with pytest.raises(ValueError, match="already admitted"):
+        engine.admit("a", request)
+    engine.cancel("a")
+    assert (engine.active, engine.step()) == (0, [])
+
+
+def test_one_request_is_held_where_each_is_a_run_of_its_own_however_quick_runs_were(
     tmp_path: Path, opened: Opener
 ) -> None:
     engine = opened(onnx_models.add(tmp_path / "add.onnx"), batching="never", batch_time_s=3600.0)
     engine.warm_up()
-    assert engine.capacity == ALONE_AHEAD
+    assert engine.capacity == 1
