@@ -7,7 +7,7 @@ look: so what is said here is never too low by anything of our own, only by what
 
 from collections import deque
 from collections.abc import Iterable, Mapping
-from itertools import islice
+from itertools import islice, product
 from typing import Final, NamedTuple
 
 ALL_TENANTS: Final = ""
@@ -45,6 +45,8 @@ class Taken(NamedTuple):
 
     tenant: str
     levels: Mapping[int, Waiting]
+    moved: bool = False
+    """Whether they waited before, on other levels: then they add to these levels, and to nothing else."""
 
 
 class _Look(NamedTuple):
@@ -158,12 +160,8 @@ def _summed(lines: Iterable[tuple[str, int, int, float]]) -> dict[Scope, Waiting
 def _add(counts: dict[Scope, Waiting], taken: Taken, sign: int = 1) -> None:
     tenant = taken.tenant
     for level, (tasks, work_ms) in taken.levels.items():
-        for scope in (
-            (tenant, level),
-            (tenant, ALL_LEVELS),
-            (ALL_TENANTS, level),
-            (ALL_TENANTS, ALL_LEVELS),
-        ):
+        levels = (level,) if taken.moved else (level, ALL_LEVELS)
+        for scope in product((tenant, ALL_TENANTS), levels):
             old = counts.get(scope, NONE)
             left = old.tasks + sign * tasks
             if left > 0:

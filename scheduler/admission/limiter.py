@@ -2,7 +2,8 @@
 
 A task must be within every limit that applies to it. Where a limit is for all levels together, each level may fill only
 a part of it, the lower the less: so what is refused first, and let in again last, is what matters least, and a flood of
-LOW tasks leaves room for CRITICAL ones.
+LOW tasks leaves room for CRITICAL ones. A task that waits already and changes its level must be within the limits of
+its new one; what is for all levels counts it already.
 
 Never more waits than a limit allows but for what other gateways let in between two looks, and but for this: what waits
 alone is let in however large its work is expected to be, or it would never be.
@@ -21,7 +22,7 @@ _NOTHING: Final = Waiting()
 
 
 class Wanted(NamedTuple):
-    """A task that somebody submits."""
+    """A task that somebody submits, or moves to this level."""
 
     level: int
     work_ms: float
@@ -62,9 +63,12 @@ class Limiter:
             self._buckets.clear()
             self.backlog.forget()
 
-    def decide(self, tenant: str, wanted: Sequence[Wanted], now_s: float) -> Decision:
-        """Let in what is within all limits, and count it. `now_s` is of a clock that never goes back."""
-        meters = [self._meter(tenant, limit, now_s) for limit in (*self._general, *self._own.get(tenant, ()))]
+    def decide(self, tenant: str, wanted: Sequence[Wanted], now_s: float, *, moved: bool = False) -> Decision:
+        """Let in what is within all limits, and count it. `now_s` is of a clock that never goes back; `moved` is for
+        tasks that wait already, on other levels.
+        """
+        limits = (*self._general, *self._own.get(tenant, ()))
+        meters = [self._meter(tenant, limit, now_s) for limit in limits if limit.level or not moved]
         met: list[tuple[Meter, Bound, int] | None] = []
         numbers: dict[tuple[Meter, Bound, int], int] = {}
         sums: dict[int, list[float]] = {}
@@ -89,7 +93,7 @@ class Limiter:
                 met.append(None)
         made = {key: key[0].refusal(key[1], key[2], count) for key, count in numbers.items()}
         taken = Taken(
-            tenant, {level: Waiting(int(count), work_ms) for level, (count, work_ms) in sums.items()}
+            tenant, {level: Waiting(int(count), work_ms) for level, (count, work_ms) in sums.items()}, moved
         )
         self.backlog.take(taken)
         buckets = [(meter.bucket, meter.level) for meter in meters if meter.bucket is not None]
@@ -98,7 +102,7 @@ class Limiter:
     def settle(self, decision: Decision, recorded: Mapping[int, Waiting]) -> None:
         """Learn, by level, which of the tasks that were let in were recorded; tokens of the others are given back."""
         taken = decision.taken
-        self.backlog.settle(taken, Taken(taken.tenant, recorded))
+        self.backlog.settle(taken, taken._replace(levels=recorded))
         for bucket, of_level in decision.buckets:
             idle = sum(
                 waiting.tasks - recorded.get(level, _NOTHING).tasks

@@ -106,7 +106,7 @@ def grpc_services(
         watch=Watch(parts.hub),
         stream_output=StreamOutput(parts.hub, ports.queries),
         cancel=CancelTasks(ports.queries, parts.metrics.finished, ports.clock),
-        update=UpdateTasks(ports.queries, republish),
+        update=UpdateTasks(ports.queries, republish, parts.quotas),
         explain=ExplainTask(
             ports.queries,
             ports.lines,

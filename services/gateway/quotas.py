@@ -1,5 +1,5 @@
 """Holds submit calls to the limits of the policy: knows what waits by looking four times a second, and what this
-gateway let in since. Called by `submit.py` before anything is drafted, sealed or recorded.
+gateway let in since. Called by `submit.py` before anything is drafted, sealed or recorded, and by `update.py`.
 
 What counts as waiting is everything that was accepted and neither runs nor has ended: queued tasks, and those that wait
 for their time, their parents or their next attempt; a limit that `not_before` gets around would be none.
@@ -8,12 +8,16 @@ Nothing is refused silently. Tasks that schedules make, when their time comes, n
 them, they count with the next look, and they leave less room for calls. RunSchedule and ReplayTasks are calls like any
 other: they are refused with the limit that they met, and a dead letter whose replay is refused stays where it is.
 
+A task that is moved to another level comes into that one: limits of that level hold for it, or it could be filled by
+going round. Those for all levels count it already.
+
 A task whose idempotency key is known exists, so a call that repeats it is answered and never refused: keys of tasks
 that are over a limit are looked up first. They count for nothing.
 """
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Final, Protocol
@@ -69,20 +73,22 @@ class Admittance:
 
     def close(self, outcomes: Sequence[Admission | ForebayError | None] | None) -> None:
         """Count what was recorded; with None nobody knows, and everything that was let in may have been."""
-        recorded: Mapping[int, Waiting] = self._decision.taken.levels
-        if outcomes is not None:
-            recorded = self._created(outcomes)
-        self._limiter.settle(self._decision, recorded)
+        if outcomes is None:
+            self.settle(None)
+        else:
+            self.settle([isinstance(one, Admission) and one.verdict is Admitted.CREATED for one in outcomes])
 
-    def _created(self, outcomes: Sequence[Admission | ForebayError | None]) -> dict[int, Waiting]:
-        numbers: dict[int, int] = {}
-        for level, outcome in zip(self._levels, outcomes, strict=True):
-            if isinstance(outcome, Admission) and outcome.verdict is Admitted.CREATED:
-                numbers[level] = numbers.get(level, 0) + 1
+    def settle(self, came: Sequence[bool] | None) -> None:
+        """Count what came in, by place in the call: as `close` does."""
         taken = self._decision.taken.levels
-        return {
+        if came is None:
+            self._limiter.settle(self._decision, taken)
+            return
+        numbers = Counter(level for level, did in zip(self._levels, came, strict=True) if did)
+        recorded = {
             level: Waiting(number, number * _mean_ms(taken.get(level))) for level, number in numbers.items()
         }
+        self._limiter.settle(self._decision, recorded)
 
 
 class Quotas:
@@ -117,17 +123,8 @@ class Quotas:
 
     async def admit(self, tenant: str, specs: Sequence[task_pb2.TaskSpec]) -> Admittance:
         """Decide about a call, task by task. Raises RecordsUnavailable when nobody knows what waits."""
-        if not self._seen:
-            await self._first_look()
         levels = [_level_of(spec) for spec in specs]
-        works: dict[str, float] = {}
-        wanted: list[Wanted] = []
-        for level, spec in zip(levels, specs, strict=True):
-            work_ms = works.get(spec.model)
-            if work_ms is None:
-                work_ms = works[spec.model] = self._expected(spec.model, tenant)
-            wanted.append(Wanted(level, work_ms))
-        decision = self._limiter.decide(tenant, wanted, self._clock.monotonic())
+        decision = await self._decide(tenant, levels, [spec.model for spec in specs])
         admittance = Admittance(self._limiter, decision, {}, levels)
         over = [place for place, refusal in enumerate(decision.refusals) if refusal is not None]
         if not over:
@@ -139,6 +136,14 @@ class Quotas:
             raise
         refusals = {place: decision.refusals[place] for place in over if place not in known}
         return Admittance(self._limiter, decision, _errors(refusals), levels)
+
+    async def admit_moves(self, tenant: str, level: Level, models: Sequence[str]) -> Admittance:
+        """Decide about tasks of these models that wait on other levels and are to wait on this one. `settle` what comes
+        back, whatever happens. Raises RecordsUnavailable as `admit` does.
+        """
+        levels = [level] * len(models)
+        decision = await self._decide(tenant, levels, models, moved=True)
+        return Admittance(self._limiter, decision, _errors(dict(enumerate(decision.refusals))), levels)
 
     async def run(self) -> None:
         """Look for ever, while there are limits."""
@@ -165,6 +170,15 @@ class Quotas:
             backlog.begin_look(self._clock.monotonic())
             backlog.end_look(self._summed(await self._lines.lines()))
             self._seen = self._limiter.active
+
+    async def _decide(
+        self, tenant: str, levels: Sequence[Level], models: Sequence[str], *, moved: bool = False
+    ) -> Decision:
+        if not self._seen:
+            await self._first_look()
+        works = {model: self._expected(model, tenant) for model in set(models)}
+        wanted = [Wanted(level, works[model]) for level, model in zip(levels, models, strict=True)]
+        return self._limiter.decide(tenant, wanted, self._clock.monotonic(), moved=moved)
 
     async def _first_look(self) -> None:
         """Wait for the look under way, or look: nothing is let in on the strength of knowing nothing."""

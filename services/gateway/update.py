@@ -1,18 +1,20 @@
 """UpdateTasks: another level, deadline or earliest start for tasks that wait. Called by `task_service.py`.
 
-A task that is queued is published anew under the next number; its old message is dropped by whoever meets it.
+A task that is queued is published anew under the next number; its old message is dropped by whoever meets it. One that
+is to go to a level that is full by a limit stays as it is (services/gateway/quotas.py).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
-from typing import Final
+from typing import Final, NamedTuple
 
 from forebay.tasks.v1 import envelope_pb2, task_pb2, task_service_pb2
 from scheduler.errors import ForebayError, TaskMoved, TaskNotFound, TaskNotWaiting
 from scheduler.ports.records import QueryStore, Record, Update, Updated
 from scheduler.replacing import envelope_digest
-from scheduler.states import TaskState
+from scheduler.states import Level, TaskState
 from services.gateway import convert
+from services.gateway.quotas import Quotas
 from services.gateway.republishing import Republish
 from services.gateway.request_validation import check_update
 from services.status import to_status
@@ -21,13 +23,25 @@ _BATCH: Final = 250
 _TRIES: Final = 3
 """How often a task that moves is read again before the client is told."""
 
+Answers = dict[str, task_pb2.Task | ForebayError]
+"""What became of tasks, by id."""
+
+
+class Change(NamedTuple):
+    """What a task is to become, and what it was."""
+
+    update: Update
+    model: str
+    was: Level
+
 
 class UpdateTasks:
     """The use case."""
 
-    def __init__(self, store: QueryStore, republish: Republish) -> None:
+    def __init__(self, store: QueryStore, republish: Republish, quotas: Quotas) -> None:
         self._store = store
         self._republish = republish
+        self._quotas = quotas
 
     async def __call__(
         self, tenant: str, request: task_service_pb2.UpdateTasksRequest
@@ -36,7 +50,7 @@ class UpdateTasks:
         open what was changed; the same call again is harmless.
         """
         check_update(request)
-        answers: dict[str, task_pb2.Task | ForebayError] = {}
+        answers: Answers = {}
         ids = list(dict.fromkeys(request.tasks.ids))
         for start in range(0, len(ids), _BATCH):
             answers.update(await self._change(tenant, ids[start : start + _BATCH], request))
@@ -51,19 +65,19 @@ class UpdateTasks:
 
     async def _change(
         self, tenant: str, ids: Sequence[str], request: task_service_pb2.UpdateTasksRequest
-    ) -> dict[str, task_pb2.Task | ForebayError]:
-        answers: dict[str, task_pb2.Task | ForebayError] = {}
+    ) -> Answers:
+        answers: Answers = {}
         pending, updated = list(ids), list[str]()
         for _ in range(_TRIES):
-            updates: list[Update] = []
+            changes: list[Change] = []
             for task_id, record in zip(pending, await self._store.get(pending, False), strict=True):
                 if record is None or record.tenant != tenant:
                     answers[task_id] = TaskNotFound(task_id)
                 elif record.state.terminal or record.state is TaskState.RUNNING:
                     answers[task_id] = TaskNotWaiting(task_id, record.state.name)
                 else:
-                    updates.append(changed(record, request))
-            verdicts = await self._apply(tenant, updates, answers)
+                    changes.append(changed(record, request))
+            verdicts = await self._apply(tenant, changes, answers)
             updated += [i for i, verdict in verdicts.items() if verdict is Updated.UPDATED]
             # What began to run since it was read is read again as well: the answer names its state.
             pending = [
@@ -81,9 +95,26 @@ class UpdateTasks:
             )
         return answers
 
-    async def _apply(
-        self, tenant: str, updates: Sequence[Update], answers: dict[str, task_pb2.Task | ForebayError]
-    ) -> dict[str, Updated]:
+    async def _apply(self, tenant: str, changes: Sequence[Change], answers: Answers) -> Mapping[str, Updated]:
+        """Write those of the changes that the limits allow."""
+        moves = [change for change in changes if change.update.level is not change.was]
+        if not (moves and self._quotas.active):
+            return await self._write(tenant, [change.update for change in changes], answers)
+        # A call names one level, so they all go to the same one.
+        level = moves[0].update.level
+        admittance = await self._quotas.admit_moves(tenant, level, [move.model for move in moves])
+        refused = {moves[place].update.id: error for place, error in admittance.refused.items()}
+        answers.update(refused)
+        came: list[bool] | None = None
+        try:
+            allowed = [change.update for change in changes if change.update.id not in refused]
+            verdicts = await self._write(tenant, allowed, answers)
+            came = [verdicts.get(move.update.id) is Updated.UPDATED for move in moves]
+        finally:
+            admittance.settle(came)
+        return verdicts
+
+    async def _write(self, tenant: str, updates: Sequence[Update], answers: Answers) -> Mapping[str, Updated]:
         if not updates:
             return {}
         verdicts, republications, tickets = await self._store.update(updates, tenant)
@@ -96,10 +127,11 @@ class UpdateTasks:
         return dict(zip((update.id for update in updates), verdicts, strict=True))
 
 
-def changed(record: Record, request: task_service_pb2.UpdateTasksRequest) -> Update:
+def changed(record: Record, request: task_service_pb2.UpdateTasksRequest) -> Change:
     """Return what a task becomes: the spec inside its envelope is changed as well, under the next revision."""
     envelope = envelope_pb2.Envelope.FromString(record.envelope)
     spec = task_pb2.TaskSpec.FromString(envelope.spec)
+    was = convert.LEVELS[envelope.priority]
     if request.priority:
         spec.priority = request.priority
         envelope.priority = request.priority
@@ -116,7 +148,7 @@ def changed(record: Record, request: task_service_pb2.UpdateTasksRequest) -> Upd
     envelope.spec = spec.SerializeToString()
     envelope.sha256 = sha256(envelope.spec).digest()
     envelope.revision += 1
-    return Update(
+    update = Update(
         record.id,
         record.publication,
         convert.LEVELS[envelope.priority],
@@ -125,3 +157,4 @@ def changed(record: Record, request: task_service_pb2.UpdateTasksRequest) -> Upd
         envelope.SerializeToString(),
         envelope_digest(record.envelope),
     )
+    return Change(update, spec.model, was)

@@ -13,7 +13,7 @@ N = Level.NORMAL
 
 async def test_an_empty_store_has_no_lines(store: Store) -> None:
     assert list(await store.lines.lines()) == []
-    assert list(await store.lines.lines_before("default", FAR_MS)) == []
+    assert await _before(store, FAR_MS) == 0
 
 
 async def test_lines_are_counted_by_pool_level_tenant_and_model(store: Store) -> None:
@@ -55,16 +55,16 @@ async def test_those_before_a_moment_are_the_ones_that_were_queued_earlier(store
     assert await _before(store, times[4] + 1) == 5
 
 
-async def test_each_line_of_the_pool_has_its_own_number_of_earlier_ones(store: Store) -> None:
+async def test_each_line_has_its_own_number_of_earlier_ones(store: Store) -> None:
     await _one_after_another(store, new_tasks(2, tenant="other"))
     [now] = await _one_after_another(store, [new_task()])
     await store.add(*new_tasks(3, tenant="other"), new_task(pool="else"))
-    assert list(await store.lines.lines_before("default", now)) == [
-        Line("default", N, "acme", "add", 1, 0, 0, before=0),
-        Line("default", N, "other", "add", 5, 0, 0, before=2),
-    ]
-    assert [line.pool for line in await store.lines.lines_before("else", now)] == ["else"]
-    assert list(await store.lines.lines_before("els", now)) == []
+    place = store.lines.place
+    assert await place("default", N, "acme", "add", now) == 0
+    assert await place("default", N, "other", "add", now) == 2
+    assert await place("default", N, "other", "add", FAR_MS) == 5
+    assert await place("else", N, "acme", "add", FAR_MS) == 1
+    assert await place("els", N, "acme", "add", FAR_MS) == 0
 
 
 async def test_a_place_in_a_line_is_the_number_of_earlier_ones_of_that_line(store: Store) -> None:
@@ -95,7 +95,7 @@ async def test_a_task_that_is_changed_goes_to_the_line_of_its_new_level(store: S
     await store.add(task)
     await store.queries.update([Update(task.id, 1, Level.HIGH, 0, 0, b"changed")], "acme")
     assert list(await store.lines.lines()) == [Line("default", Level.HIGH, "acme", "add", 1, 0, 0)]
-    assert await _before(store, FAR_MS) == 1
+    assert (await _before(store, FAR_MS, Level.HIGH), await _before(store, FAR_MS)) == (1, 0)
 
 
 async def test_two_changes_of_a_task_in_one_call_leave_it_in_one_line(store: Store) -> None:
@@ -104,13 +104,11 @@ async def test_two_changes_of_a_task_in_one_call_leave_it_in_one_line(store: Sto
     updates = [Update(task.id, 1, Level.HIGH, FAR_MS, 0, b"1"), Update(task.id, 2, Level.LOW, 0, 0, b"2")]
     assert (await store.queries.update(updates, "acme"))[0] == [Updated.UPDATED, Updated.UPDATED]
     assert await store.sweeps.promote([PARTITION], FAR_MS, {}, 10) == ([], [])
-    assert list(await store.lines.lines_before("default", FAR_MS)) == [
-        Line("default", Level.LOW, "acme", "add", 1, 0, 0, before=1)
-    ]
+    assert list(await store.lines.lines()) == [Line("default", Level.LOW, "acme", "add", 1, 0, 0)]
+    assert [await _before(store, FAR_MS, level) for level in (N, Level.HIGH, Level.LOW)] == [0, 0, 1]
     await store.lease(task.id, publication=3)
-    assert list(await store.lines.lines_before("default", FAR_MS)) == [
-        Line("default", Level.LOW, "acme", "add", 0, 1, 0)
-    ]
+    assert list(await store.lines.lines()) == [Line("default", Level.LOW, "acme", "add", 0, 1, 0)]
+    assert await _before(store, FAR_MS, Level.LOW) == 0
 
 
 async def test_more_tasks_than_a_script_can_pass_at_once_are_all_in_line(store: Store) -> None:
@@ -130,5 +128,5 @@ async def _one_after_another(store: Store, tasks: Sequence[NewTask]) -> list[int
     return [(await store.read(task.id)).queue_time_ms for task in tasks]
 
 
-async def _before(store: Store, time_ms: int) -> int:
-    return sum(line.before for line in await store.lines.lines_before("default", time_ms))
+async def _before(store: Store, time_ms: int, level: Level = N) -> int:
+    return await store.lines.place("default", level, "acme", "add", time_ms)

@@ -3,6 +3,7 @@
 from typing import Any
 
 import grpc
+from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from forebay.client import AsyncClient
@@ -12,10 +13,10 @@ from scheduler.adapters.memory import MemoryStore
 from scheduler.errors import ModelFailed
 from scheduler.policies.policy import Limit, Policy
 from scheduler.ports.records import Ending
-from scheduler.states import TaskState
+from scheduler.states import Level, TaskState
 from services.policy_on_wire import stored
 from services.status import to_status
-from tests.integration.gateway import parked, prompt, published, running
+from tests.integration.gateway import System, parked, prompt, published, running
 
 LOW, NORMAL, HIGH, CRITICAL = (
     task_pb2.PRIORITY_LOW,
@@ -178,3 +179,77 @@ async def test_a_dead_letter_whose_replay_is_refused_stays_where_it_is() -> None
         assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
         listed = await system.tasks.ListDeadLetters(task_service_pb2.ListDeadLettersRequest(), timeout=5)
         assert [letter.task.id for letter in listed.dead_letters] == ids
+
+
+# --- changing the level --------------------------------------------------------------------------------------
+
+
+async def update(system: System, *ids: str, **fields: Any) -> list[task_service_pb2.SubmitResult]:
+    wanted = task_service_pb2.UpdateTasksRequest(tasks=task_service_pb2.TaskIds(ids=ids), **fields)
+    return list((await system.tasks.UpdateTasks(wanted, timeout=5)).results)
+
+
+async def level_of(system: System, task_id: str) -> int:
+    answer = await system.tasks.GetTask(task_service_pb2.GetTaskRequest(id=task_id), timeout=5)
+    return int(answer.task.spec.priority)
+
+
+async def test_a_level_that_is_full_takes_no_task_from_another_level_either() -> None:
+    async with running(policy=limited(level=Level.CRITICAL, queued_tasks=2)) as system:
+        await system.submit(prompt(priority=CRITICAL))
+        low = await system.submit(*(prompt(priority=LOW) for _ in range(3)))
+        results = await update(system, *low, priority=CRITICAL)
+        assert [result.WhichOneof("result") for result in results] == ["task", "error", "error"]
+        assert results[0].task.spec.priority == CRITICAL
+        refused = results[2].error
+        assert refused.code == code_pb2.RESOURCE_EXHAUSTED
+        assert details(refused) == (
+            "QUOTA_EXCEEDED",
+            1.0,
+            [("tenant default, level critical", "at most 2 tasks may wait")],
+        )
+        assert [await level_of(system, task_id) for task_id in low] == [CRITICAL, LOW, LOW]
+        code, _ = await system.failure(
+            system.tasks.SubmitTasks(request(prompt(priority=CRITICAL)), timeout=5)
+        )
+        assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+async def test_a_refused_change_changes_nothing_of_the_task() -> None:
+    async with running(policy=limited(level=Level.HIGH, queued_tasks=1)) as system:
+        await system.submit(prompt(priority=HIGH))
+        [task_id] = await system.submit(prompt(priority=LOW))
+        later = Timestamp(seconds=4_000_000_000)
+        [result] = await update(system, task_id, priority=HIGH, deadline=later)
+        assert result.error.code == code_pb2.RESOURCE_EXHAUSTED
+        answer = await system.tasks.GetTask(task_service_pb2.GetTaskRequest(id=task_id), timeout=5)
+        assert not answer.task.spec.HasField("deadline")
+        assert answer.task.publication == 1
+
+
+async def test_a_full_level_holds_up_no_change_of_tasks_that_it_has_already() -> None:
+    async with running(policy=limited(level=Level.HIGH, queued_tasks=1, rate=0.001, burst=1)) as system:
+        [task_id] = await system.submit(prompt(priority=HIGH))
+        for _ in range(2):
+            [result] = await update(system, task_id, priority=HIGH, deadline=Timestamp(seconds=4_000_000_000))
+            assert result.task.spec.priority == HIGH
+
+
+async def test_a_limit_for_all_levels_holds_up_no_change_of_level() -> None:
+    async with running(policy=limited(queued_tasks=10)) as system:
+        ids = await system.submit(*(prompt(priority=LOW) for _ in range(7)))
+        await system.submit(*(prompt(priority=CRITICAL) for _ in range(3)))
+        results = await update(system, *ids, priority=CRITICAL)
+        assert {result.WhichOneof("result") for result in results} == {"task"}
+        results = await update(system, *ids, priority=LOW)
+        assert {result.WhichOneof("result") for result in results} == {"task"}
+
+
+async def test_tasks_that_cannot_be_changed_take_up_no_room_on_the_level_that_was_named() -> None:
+    async with running(policy=limited(level=Level.HIGH, queued_tasks=1, rate=0.001, burst=1)) as system:
+        started, waiting = await system.submit(prompt(priority=LOW), prompt(priority=LOW))
+        await system.lease(started)
+        [result] = await update(system, started, priority=HIGH)
+        assert result.error.code == code_pb2.FAILED_PRECONDITION
+        [result] = await update(system, waiting, priority=HIGH)
+        assert result.task.spec.priority == HIGH

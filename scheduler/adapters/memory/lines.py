@@ -28,16 +28,5 @@ class MemoryLines:
 
     async def place(self, pool: str, level: Level, tenant: str, model: str, queue_time_ms: int) -> int:
         """Count those of one line before a moment; see LineStore."""
-        return self._before(Line(pool, level, tenant, model, 0, 0, 0), queue_time_ms)
-
-    async def lines_before(self, pool: str, queue_time_ms: int) -> Sequence[Line]:
-        """Count the lines of a pool, and who is before that moment; see LineStore."""
-        return [
-            line._replace(before=self._before(line, queue_time_ms))
-            for line in await self.lines()
-            if line.pool == pool
-        ]
-
-    def _before(self, line: Line, queue_time_ms: int) -> int:
-        queues = [each.lines.get(line[:4]) for each in self._state.partitions.values()]
+        queues = [each.lines.get((pool, level, tenant, model)) for each in self._state.partitions.values()]
         return sum(queue.before(queue_time_ms) for queue in queues if queue is not None)

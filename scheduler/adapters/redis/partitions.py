@@ -24,10 +24,10 @@ WAKES: Final = "fb:wakes"
 
 def by_partition(items: Sequence[T], id_of: Callable[[T], str]) -> dict[int, list[int]]:
     """Return the places of a batch's items for each partition, in order."""
-    places: dict[int, list[int]] = {}
+    places: dict[str, list[int]] = {}
     for place, item in enumerate(items):
-        places.setdefault(int(id_of(item)[:2]), []).append(place)
-    return places
+        places.setdefault(id_of(item)[:2], []).append(place)
+    return {int(digits): found for digits, found in places.items()}
 
 
 def by_known_partition(ids: Sequence[str]) -> dict[int, list[int]]:

@@ -199,3 +199,30 @@ def test_nobody_is_told_to_come_back_at_once_or_next_year() -> None:
     quick = limiter(Limit(rate=100_000.0, burst=1))
     offer(quick, CRITICAL, 1)
     assert refusal(offer(quick, CRITICAL, 1)).retry_after_s == 0.05
+
+
+def move(made: Limiter, level: int, count: int, *, now_s: float = 0.0) -> Decision:
+    return made.decide("t", [Wanted(level, 1.0)] * count, now_s, moved=True)
+
+
+def test_a_task_that_changes_its_level_must_be_within_the_limits_of_its_new_one() -> None:
+    made = limiter(Limit(level=HIGH, queued_tasks=10), Limit(level=LOW, queued_tasks=1))
+    assert accepted(move(made, HIGH, 20)) == 10
+    assert accepted(offer(made, HIGH, 1)) == 0
+
+
+def test_what_is_for_all_levels_counts_a_task_that_changes_its_level_once() -> None:
+    made = limiter(Limit(queued_tasks=10), Limit(shared=True, queued_tasks=10), Limit(rate=0.001, burst=10))
+    assert accepted(offer(made, CRITICAL, 10)) == 10
+    assert accepted(move(made, HIGH, 5)) == 5
+    assert made.backlog.waiting("t", 0).tasks == made.backlog.waiting("", 0).tasks == 10
+    assert made.backlog.waiting("t", HIGH).tasks == made.backlog.waiting("", HIGH).tasks == 5
+
+
+def test_a_move_that_came_to_nothing_takes_up_no_room_and_no_token() -> None:
+    made = limiter(Limit(level=HIGH, queued_tasks=3, rate=0.001, burst=3))
+    decision = move(made, HIGH, 3)
+    assert accepted(move(made, HIGH, 1)) == 0
+    made.settle(decision, {HIGH: Waiting(1, 1.0)})
+    assert made.backlog.waiting("t", 0).tasks == 0
+    assert accepted(move(made, HIGH, 5)) == 2

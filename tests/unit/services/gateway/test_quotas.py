@@ -36,9 +36,6 @@ class Store:
     async def place(self, pool: str, level: Level, tenant: str, model: str, queue_time_ms: int) -> int:
         raise AssertionError
 
-    async def lines_before(self, pool: str, queue_time_ms: int) -> Sequence[Line]:
-        raise AssertionError
-
     async def known(self, tenant: str, keys: Sequence[tuple[int, str]]) -> list[bool]:
         if self.away:
             raise RecordsUnavailable("away")

@@ -173,8 +173,9 @@ class TaskServiceServicer(object):
 
     def UpdateTasks(self, request, context):
         """Changes tasks that wait: their level, deadline or earliest start. Each task is answered by itself: NOT_FOUND,
-        FAILED_PRECONDITION when it runs or has ended, ABORTED when it moved meanwhile (try again), UNAVAILABLE when it was
-        changed and the log did not acknowledge it in time. The call fails with INVALID_ARGUMENT when nothing is to be
+        FAILED_PRECONDITION when it runs or has ended, ABORTED when it moved meanwhile (try again), RESOURCE_EXHAUSTED with
+        QuotaFailure and RetryInfo when a limit of its new level is met (it stays as it is), UNAVAILABLE when it was changed
+        and the log did not acknowledge it in time. The call fails with INVALID_ARGUMENT when nothing is to be
         changed, for an id that cannot be one, and for a value that breaks a rule of TaskSpec. The same call again is
         harmless.
         """

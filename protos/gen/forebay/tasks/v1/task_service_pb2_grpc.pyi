@@ -65,8 +65,9 @@ class TaskServiceStub:
     """
     UpdateTasks: grpc.UnaryUnaryMultiCallable[forebay.tasks.v1.task_service_pb2.UpdateTasksRequest, forebay.tasks.v1.task_service_pb2.UpdateTasksResponse]
     """Changes tasks that wait: their level, deadline or earliest start. Each task is answered by itself: NOT_FOUND,
-    FAILED_PRECONDITION when it runs or has ended, ABORTED when it moved meanwhile (try again), UNAVAILABLE when it was
-    changed and the log did not acknowledge it in time. The call fails with INVALID_ARGUMENT when nothing is to be
+    FAILED_PRECONDITION when it runs or has ended, ABORTED when it moved meanwhile (try again), RESOURCE_EXHAUSTED with
+    QuotaFailure and RetryInfo when a limit of its new level is met (it stays as it is), UNAVAILABLE when it was changed
+    and the log did not acknowledge it in time. The call fails with INVALID_ARGUMENT when nothing is to be
     changed, for an id that cannot be one, and for a value that breaks a rule of TaskSpec. The same call again is
     harmless.
     """
@@ -138,8 +139,9 @@ class TaskServiceAsyncStub(TaskServiceStub):
     """
     UpdateTasks: grpc.aio.UnaryUnaryMultiCallable[forebay.tasks.v1.task_service_pb2.UpdateTasksRequest, forebay.tasks.v1.task_service_pb2.UpdateTasksResponse]  # type: ignore[assignment]
     """Changes tasks that wait: their level, deadline or earliest start. Each task is answered by itself: NOT_FOUND,
-    FAILED_PRECONDITION when it runs or has ended, ABORTED when it moved meanwhile (try again), UNAVAILABLE when it was
-    changed and the log did not acknowledge it in time. The call fails with INVALID_ARGUMENT when nothing is to be
+    FAILED_PRECONDITION when it runs or has ended, ABORTED when it moved meanwhile (try again), RESOURCE_EXHAUSTED with
+    QuotaFailure and RetryInfo when a limit of its new level is met (it stays as it is), UNAVAILABLE when it was changed
+    and the log did not acknowledge it in time. The call fails with INVALID_ARGUMENT when nothing is to be
     changed, for an id that cannot be one, and for a value that breaks a rule of TaskSpec. The same call again is
     harmless.
     """
@@ -256,8 +258,9 @@ class TaskServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[forebay.tasks.v1.task_service_pb2.UpdateTasksResponse, collections.abc.Awaitable[forebay.tasks.v1.task_service_pb2.UpdateTasksResponse]]:
         """Changes tasks that wait: their level, deadline or earliest start. Each task is answered by itself: NOT_FOUND,
-        FAILED_PRECONDITION when it runs or has ended, ABORTED when it moved meanwhile (try again), UNAVAILABLE when it was
-        changed and the log did not acknowledge it in time. The call fails with INVALID_ARGUMENT when nothing is to be
+        FAILED_PRECONDITION when it runs or has ended, ABORTED when it moved meanwhile (try again), RESOURCE_EXHAUSTED with
+        QuotaFailure and RetryInfo when a limit of its new level is met (it stays as it is), UNAVAILABLE when it was changed
+        and the log did not acknowledge it in time. The call fails with INVALID_ARGUMENT when nothing is to be
         changed, for an id that cannot be one, and for a value that breaks a rule of TaskSpec. The same call again is
         harmless.
         """
