@@ -1,6 +1,6 @@
 """What waits for the models of one pool and may start: a queue for each model (policies/model_queue.py)."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Final, Generic, Protocol, TypeVar
 
 from scheduler.policies.level_queue import LevelQueue
@@ -38,7 +38,7 @@ class Backlog(Generic[StartableT]):
         self._policy = policy
         self._models: dict[str, ModelQueue[StartableT]] = {}
 
-    def extend(self, level: Level, tasks: Iterable[StartableT]) -> None:
+    def extend(self, level: Level, tasks: Sequence[StartableT]) -> None:
         """Let tasks of one level wait."""
         groups: dict[tuple[str, str], list[Ranked[StartableT]]] = {}
         model = tenant = None

@@ -3,17 +3,26 @@
 Levels share as `fluid.py` says. Inside a level, while a tenant's tasks before the asked one are served, every other
 tenant gets at most its weight's share of the same time. All work is expected work of one model: runners run one model
 each, so nothing else stands in the way.
+
+Between which times a start lies comes from three things that nobody knows, each taken to be independent of the others:
+how fast the fleet will be (its rate was seen to change), what the tasks before cost beyond their mean (less, the more
+of them there are), and for how long higher levels go on getting work. Of that only the age is known, and whatever is
+met at a random moment of its life has lasted, in the median, for as long as it goes on, and in eight of ten cases
+between a ninth of that and nine times as long (Gott, "Implications of the Copernican principle for our future
+prospects", Nature 1993).
 """
 
 from collections.abc import Mapping, Sequence
-from math import inf, sqrt
+from math import exp, hypot, inf, log, sqrt
 from typing import Final, NamedTuple
 
 from scheduler.policies.fluid import Fleet, drain
 from scheduler.states import Level
 
-RATE_DOUBT: Final = 0.2
-"""How far the rate itself may be out, as a part of the time."""
+LASTING: Final = 9.0
+"""In eight of ten cases what comes in goes on for between its age divided by and multiplied with this."""
+_OCTILES: Final = 1.9
+"""Eight of ten values lie so many times as far from the median of a lognormal as half of them."""
 GRAIN_S: Final = 0.5
 """How far a start may be out beside that: runners settle, and schedulers assign, many tasks at once."""
 
@@ -104,22 +113,28 @@ def forecast(
             others[one.level] += one.work_ms
             tasks[one.level] += one.tasks
     waiting_tasks = sum(one.tasks for one in same)
-    if fleet.free > waiting_tasks + sum(tasks[level] for level in Level if level < asked.level):
-        start_s, served = 0.0, dict.fromkeys(Level, 0.0)
-    else:
-        start_s, served = drain(asked.level, needed_ms, others, fleet, weights, strict)
-        start_s += fleet.first_ms / fleet.rate
+    at_once = fleet.free > waiting_tasks + sum(tasks[level] for level in Level if level < asked.level)
+
+    def start(lasting: float) -> tuple[float, dict[Level, float]]:
+        if at_once:
+            return 0.0, dict.fromkeys(Level, 0.0)
+        time_s, served = drain(asked.level, needed_ms, others, fleet, weights, strict, lasting)
+        return time_s + fleet.first_ms / fleet.rate, served
+
+    start_s, served = start(1.0)
     if start_s == inf:
         return None, same
+    sooner_s, later_s = (start(lasting)[0] for lasting in (1 / LASTING, LASTING))
     elsewhere = [
         part
         for one in backlogs
         if one.level is not asked.level and (part := _part(one, served[one.level], others[one.level])).tasks
     ]
     before = sorted([*same, *elsewhere], key=lambda one: (one.level, -one.work_ms))
-    doubt = RATE_DOUBT + (asked.spread - 1) / sqrt(1 + sum(one.tasks for one in before))
-    earliest_s = max(0.0, start_s / (1 + doubt) - GRAIN_S)
-    latest_s = start_s * (1 + doubt) + GRAIN_S
+    of_costs = _OCTILES * log(asked.spread) / sqrt(1 + sum(one.tasks for one in before))
+    doubt = hypot(log(fleet.rate_spread), of_costs)
+    earliest_s = max(0.0, start_s / _apart(doubt, sooner_s, start_s) - GRAIN_S)
+    latest_s = start_s * _apart(doubt, start_s, later_s) + GRAIN_S
     execute_s = asked.execute_ms / 1000
     return (
         Forecast(
@@ -132,6 +147,13 @@ def forecast(
         ),
         before,
     )
+
+
+def _apart(doubt: float, less_s: float, more_s: float) -> float:
+    """Return how many times as late a start may be: a doubt of that logarithm, and how far two forecasts are apart."""
+    if less_s <= 0 or more_s == inf:
+        return exp(doubt) if more_s <= 0 else inf
+    return exp(hypot(doubt, log(max(1.0, more_s / less_s))))
 
 
 def _part(one: Backlog, served_ms: float, of_level_ms: float) -> Before:

@@ -3,7 +3,8 @@
 Levels with work are served at rates in proportion to their weights, and what one leaves over goes to the others
 (generalised processor sharing: Parekh and Gallager, "A Generalized Processor Sharing Approach to Flow Control in
 Integrated Services Networks: The Single-Node Case", IEEE/ACM Transactions on Networking, 1993); in STRICT mode the
-highest level with work gets all. Work that keeps arriving at a level is served beside its backlog.
+highest level with work gets all. Work that keeps arriving at a level is served behind its backlog, for as long as it
+is taken to arrive, and what its share leaves of it becomes backlog.
 """
 
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ from scheduler.states import Level
 MOST_STEPS: Final = 64
 """Of a drain; each empties a level, or ends it."""
 _NOTHING_MS: Final = 1e-6
+_NOTHING_S: Final = 1e-9
 """What is nearly nothing is nothing: else steps would become endlessly short."""
 
 
@@ -29,6 +31,12 @@ class Fleet(NamedTuple):
     """Work that comes in per second at each level, for this model."""
     first_ms: float = 0.0
     """Work that is done before the next credit is free, where none is."""
+    lasting_s: Mapping[Level, float] = {}
+    """For how long it comes in; without end where nothing is said of a level."""
+    bursts: Mapping[Level, float] = {}
+    """Work that came in at each level within the last second beyond that: as much again is taken to come at once."""
+    rate_spread: float = 1.25
+    """Eight of ten times the rate of the next seconds lies within `rate` divided by and multiplied with this."""
 
 
 def drain(
@@ -38,37 +46,48 @@ def drain(
     fleet: Fleet,
     weights: Mapping[Level, int],
     strict: bool,
+    lasting: float = 1.0,
 ) -> tuple[float, dict[Level, float]]:
-    """Return how long it takes until so much work of a level is served, and what the others' backlogs got meanwhile."""
-    left = dict(others)
+    """Return how long it takes until so much work of a level is served, and what the others' backlogs got meanwhile.
+    Work comes in for `lasting` times as long as `fleet` says, and of a burst so many times as much.
+    """
+    left = {one: work + lasting * fleet.bursts.get(one, 0.0) for one, work in others.items()}
     served = dict.fromkeys(Level, 0.0)
+    ends_s = {one: lasting * fleet.lasting_s.get(one, inf) for one in fleet.arriving}
     time_s = 0.0
     for _ in range(MOST_STEPS):
-        rates = _rates(level, left, fleet, weights, strict)
+        arriving = {
+            one: rate
+            for one, rate in fleet.arriving.items()
+            if rate > 0 and one is not level and ends_s[one] > time_s + _NOTHING_S
+        }
+        rates = _rates(level, left, fleet.rate, arriving, weights, strict)
         own = rates[level]
-        drains = {
-            one: rates[one] - fleet.arriving.get(one, 0.0) for one in Level if one != level and left[one] > 0
+        grows = {
+            one: arriving.get(one, 0.0) - rates[one]
+            for one in Level
+            if one is not level and (left[one] > 0 or one in arriving)
         }
         done_s = needed_ms / own if own > 0 else inf
-        empty_s = min((left[one] / drain for one, drain in drains.items() if drain > 0), default=inf)
-        step_s = min(done_s, empty_s)
+        changes_s = [left[one] / -growth for one, growth in grows.items() if growth < 0]
+        step_s = min([done_s, *changes_s, *(ends_s[one] - time_s for one in arriving)])
         if step_s == inf:
             return inf, served
         time_s += step_s
         needed_ms -= own * step_s
-        for one in drains:
-            part = min(left[one], max(0.0, drains[one]) * step_s)
-            served[one] += part
-            left[one] = left[one] - part if left[one] - part > _NOTHING_MS else 0.0
-        if done_s <= empty_s:
+        for one, growth in grows.items():
+            served[one] = min(others[one], served[one] + rates[one] * step_s)
+            left[one] = left[one] + growth * step_s if left[one] + growth * step_s > _NOTHING_MS else 0.0
+        if step_s == done_s:
             return time_s, served
-    return time_s + (needed_ms / fleet.rate), served
+    return time_s + needed_ms / fleet.rate, served
 
 
 def _rates(
     level: Level,
     left: Mapping[Level, float],
-    fleet: Fleet,
+    rate: float,
+    arriving: Mapping[Level, float],
     weights: Mapping[Level, int],
     strict: bool,
 ) -> dict[Level, float]:
@@ -76,11 +95,10 @@ def _rates(
     what arrives.
     """
     wants = {
-        one: inf if one is level or left[one] > 0 else min(fleet.rate, fleet.arriving.get(one, 0.0))
-        for one in Level
+        one: inf if one is level or left[one] > 0 else min(rate, arriving.get(one, 0.0)) for one in Level
     }
     rates = dict.fromkeys(Level, 0.0)
-    spare = fleet.rate
+    spare = rate
     if strict:
         for one in Level:
             rates[one] = min(wants[one], spare)

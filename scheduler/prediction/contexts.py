@@ -50,7 +50,7 @@ def contexts_of(cell: Cell) -> tuple[Context, ...]:
 class History:
     """What is remembered of one context."""
 
-    __slots__ = ("_forgot", "amount", "execute", "sized", "taken")
+    __slots__ = ("_forgot", "amount", "execute", "sized")
 
     def __init__(self, *, sized: bool = True) -> None:
         self.amount = Sketch()
@@ -59,8 +59,6 @@ class History:
         """Milliseconds."""
         self.sized = sized
         """Whether all its tasks are of about the same size and limit."""
-        self.taken = 0
-        """Tasks so far."""
         self._forgot: dict[OneSided, int] | None = None
         """After how many alarms of which drifts; None for none."""
 

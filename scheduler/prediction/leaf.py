@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from scheduler.policies.expected import UNKNOWN, Expected, Spent, Traits
-from scheduler.prediction.batches import Observed
+from scheduler.prediction.batches import Batch, Observed
 from scheduler.prediction.contexts import Context, History
 from scheduler.prediction.drift import OneSided
 from scheduler.prediction.pace import Pace
@@ -16,6 +16,8 @@ _LARGEST_BATCH_OF_GENERATIONS: Final = 8
 """There are far fewer of them, and they vary more."""
 _OUTLIER: Final = 64.0
 """A time so many times as long as expected says something about the machine, not about the task."""
+_LONG_RUN: Final = 256
+"""Of so many tasks is made what a task takes in the long run."""
 _KNOWN: Final = 16
 """Tasks from which on a cell knows what is an outlier."""
 _ANYTHING: Final = Spent(LARGEST, LARGEST, int(LARGEST))
@@ -32,6 +34,7 @@ class Leaf:
         "epoch",
         "expected",
         "foretold",
+        "mean_ms",
         "observed",
         "pace",
         "seen",
@@ -54,6 +57,8 @@ class Leaf:
         self.foretold = Foretold(0.0, 0.0, 0.0, 0)
         self.expected = UNKNOWN
         self.uses = self.seen = 0
+        self.mean_ms = 0.0
+        """What a task takes in the long run, whatever was forgotten since: 0 before there was one."""
         self.observed: list[Observed] = []
         self.batch = 1
         """How many it takes in at once."""
@@ -78,9 +83,15 @@ class Leaf:
         work_ms, execute_ms, _ = self.expected
         return Spent(bounded(_OUTLIER * work_ms), bounded(_OUTLIER * execute_ms), int(LARGEST))
 
-    def saw(self, tasks: int) -> None:
+    def long_run_ms(self, batch: Batch) -> float:
+        """Return what a task takes in the long run; by a batch itself, when it is the first."""
+        return self.mean_ms if self.seen else batch.work.total / batch.count
+
+    def saw(self, batch: Batch) -> None:
         """Note that tasks were taken in: the more there were, the larger the next batch."""
-        self.seen += tasks
+        self.seen += batch.count
+        part = batch.count / min(self.seen, _LONG_RUN)
+        self.mean_ms += (batch.work.total / batch.count - self.mean_ms) * part
         largest = _LARGEST_BATCH_OF_GENERATIONS if self.traits.output_limit else _LARGEST_BATCH
         self.batch = min(largest, 1 + self.seen // 4)
 

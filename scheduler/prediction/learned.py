@@ -6,16 +6,17 @@ fell is forgotten at once.
 """
 
 from functools import partial
-from typing import Final, NamedTuple
+from typing import Final
 
 from scheduler.policies.expected import Expected, Spent, Traits
 from scheduler.prediction.batches import tally
 from scheduler.prediction.contexts import ANY, Cell, Context, History, cell_of, contexts_of
 from scheduler.prediction.drift import OneSided
 from scheduler.prediction.latest import Latest
-from scheduler.prediction.leaf import Leaf, bounded
+from scheduler.prediction.leaf import Leaf
 from scheduler.prediction.pace import OF_GENERATION, OF_TENSORS, Pace
 from scheduler.prediction.shrinking import foretell
+from scheduler.prediction.usual import Usual, UsualCosts
 
 MOST_CELLS: Final = 2048
 """Cells that are remembered, the latest used ones."""
@@ -23,26 +24,9 @@ MOST_CONTEXTS: Final = 8192
 """Contexts, likewise."""
 MOST_MODELS: Final = 256
 """Models, likewise."""
-MOST_USUAL: Final = 1024
-"""Models, tenants and levels that `usual` knows, likewise."""
 
 _REFRESH: Final = 64
 """So often a cell's expectation is used before its contexts are asked again."""
-
-
-class Usual(NamedTuple):
-    """What tasks of one model, tenant and level cost as a rule."""
-
-    model: str
-    tenant: str
-    """Empty for all."""
-    level: int
-    """Number of a level; 0 for all."""
-    expected: Expected
-    spread: float
-    """Half of the tasks' work lies within the median divided by and multiplied with this; at least 1."""
-    tasks: int
-    """How many were seen."""
 
 
 class LearnedCost:
@@ -53,7 +37,7 @@ class LearnedCost:
         self._contexts: Latest[Context, History] = Latest(MOST_CONTEXTS)
         self._paces: Latest[tuple[str, bool], Pace] = Latest(MOST_MODELS)
         self._drifts: Latest[tuple[str, str, str], OneSided] = Latest(MOST_CELLS)
-        self._usual: Latest[tuple[str, str, int], History] = Latest(MOST_USUAL)
+        self._usual = UsualCosts(MOST_MODELS)
 
     def expect(self, traits: Traits) -> Expected:
         """Return what a task is expected to cost; never 0 or less, and no more than its limit allows.
@@ -83,8 +67,7 @@ class LearnedCost:
         """Return what tasks cost as a rule, by model, tenant and level, and of each model as a whole; those of which
         there were most first, at most `most`.
         """
-        ranked = sorted(self._usual.items(), key=lambda item: -item[1].taken)
-        return [_usual_of(key, history) for key, history in ranked[:most]]
+        return self._usual.rows(most)
 
     def _leaf(self, cell: Cell, traits: Traits) -> Leaf:
         generates = traits.output_limit > 0
@@ -116,26 +99,11 @@ class LearnedCost:
             for context in leaf.contexts
         ]
         model, tenant, _, level, _, _ = cell
-        usual = [self._usual.use((model, "", 0), History)]
-        if tenant:
-            usual.append(self._usual.use((model, tenant, level), History))
-        leaf.forget((*histories, *usual))
-        for history in usual:
-            # Times are kept here, where they are kept of generations as tokens elsewhere.
-            if leaf.pace.drift.alarms:
-                history.forget(leaf.pace.drift)
-        execute = batch.execute
-        for amount, taking in ((batch.amount, histories), (batch.work, usual)):
-            for history in taking:
-                history.amount.add(amount.buckets, batch.count, amount.total)
-                history.execute.add(execute.buckets, batch.count, execute.total)
-                history.taken += batch.count
-        leaf.saw(batch.count)
+        self._usual.add(model, tenant, level, batch, leaf.long_run_ms(batch))
+        leaf.forget(histories)
+        amount, execute = batch.amount, batch.execute
+        for history in histories:
+            history.amount.add(amount.buckets, batch.count, amount.total)
+            history.execute.add(execute.buckets, batch.count, execute.total)
+        leaf.saw(batch)
         self._refresh(cell, leaf)
-
-
-def _usual_of(key: tuple[str, str, int], history: History) -> Usual:
-    work, execute = history.amount, history.execute
-    expected = Expected(bounded(work.mean()), bounded(execute.mean()))
-    spread = (work.quantile(0.75) / work.quantile(0.25)) ** 0.5
-    return Usual(*key, expected, spread, history.taken)

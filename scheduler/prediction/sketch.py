@@ -7,7 +7,7 @@ Streaming Systems", ICDE 2009); here the clock is the number of values.
 """
 
 from collections.abc import Mapping
-from math import exp, log
+from math import exp, log, sqrt
 from typing import Final
 
 SMALLEST: Final = 1e-3
@@ -82,6 +82,15 @@ class Sketch:
             (_MIDDLES[bucket] if bucket <= last else cap) * weight for bucket, weight in self._buckets.items()
         ]
         return sum(parts) / self._total
+
+    def deviation(self) -> float:
+        """Return the standard deviation of the values, as far as buckets tell; 0 when there are none."""
+        if not self._total:
+            return 0.0
+        weights = self._buckets.items()
+        mean = sum([_MIDDLES[bucket] * weight for bucket, weight in weights]) / self._total
+        squares = sum([weight * (_MIDDLES[bucket] - mean) ** 2 for bucket, weight in weights])
+        return sqrt(squares / self._total)
 
     def quantile(self, part: float) -> float:
         """Return the value that this part of the values, 0 to 1, does not exceed; 0 when there are none."""

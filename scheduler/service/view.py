@@ -9,11 +9,12 @@ from typing import Final, Protocol
 from forebay.dispatch.v1.scheduler_view_pb2 import LaneView, ModelView, PoolView, SchedulerView
 from forebay.tasks.v1.task_pb2 import Priority
 from scheduler.ports.clock import Clock
-from scheduler.prediction.learned import Usual
+from scheduler.prediction.usual import Usual
 from scheduler.routing.breaker import Circuit
 from scheduler.service.entry import PoolWindow
 from scheduler.service.rates import WINDOW_S, Rates
 from scheduler.service.runners import Roster, RunnerStream, room
+from scheduler.service.steadiness import Steadiness
 from scheduler.states import Level
 
 MOST_MODELS: Final = 64
@@ -52,6 +53,7 @@ class Views:
         self._costs = costs
         self._clock = clock
         self._busy_since_s: dict[tuple[str, str], float] = {}
+        self._steadiness: dict[tuple[str, str], Steadiness] = {}
 
     def view(self, policy_version: int) -> SchedulerView:
         """Return what is known now. Looks at every task that runners hold."""
@@ -60,6 +62,7 @@ class Views:
         for stream in self._roster:
             streams.setdefault((stream.pool, stream.model), []).append(stream)
         busy: dict[tuple[str, str], float] = {}
+        self._steadiness = {key: self._steadiness.get(key) or Steadiness() for key in streams}
         for pool, window in self._windows.items():
             shown = view.pools.add(pool=pool)
             served = sorted(model for where, model in streams if where == pool)
@@ -94,11 +97,19 @@ class Views:
                 held[running.task.lane.level, running.task.tenant] += 1
         _fill_uses(view, held)
         view.start_rate = self._rates.model_starts_per_second(pool, view.model)
-        if streams and (not view.free or self._windows[pool].waiting_for(view.model)):
+        if not streams:
+            return
+        steadiness = self._steadiness[pool, view.model]
+        if not view.free or self._windows[pool].waiting_for(view.model):
             since_s = busy[pool, view.model] = self._busy_since_s.get((pool, view.model), now_s)
             over_s = min(WINDOW_S, int(now_s - since_s))
             if over_s >= LEAST_BUSY_S:
                 view.work_rate = self._rates.model_work_per_second(pool, view.model, over_s)
+            if now_s - since_s >= WINDOW_S:
+                steadiness.note(now_s, view.start_rate, WINDOW_S)
+        else:
+            steadiness.rested()
+        view.rate_spread = steadiness.spread
 
     def _fill_lanes(self, view: PoolView, window: PoolWindow) -> None:
         rates, pool = self._rates, view.pool
@@ -117,6 +128,9 @@ class Views:
                 # Rates are of the queue, and stand on the first of its lanes.
                 if not place:
                     lane.arrived_per_second, lane.started_per_second, lane.work_rate = moves
+                    lane.steady_per_second = rates.steadily_per_second(pool, level)
+                    lane.coming_s = rates.coming_for_s(pool, level)
+                    lane.burst = rates.burst(pool, level)
 
 
 def _fill_uses(view: ModelView, held: Mapping[tuple[Level, str], int]) -> None:

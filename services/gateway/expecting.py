@@ -87,7 +87,11 @@ def turn(
     execute_ms = stay_ms(task.level, task.model, pool, cost)
     asked = Asked(task.level, task.record.tenant, cost.work_ms, execute_ms, cost.spread)
     first_ms = _RESIDUAL * cost.work_ms if model.free <= 0 else 0.0
-    fleet = Fleet(work_rate(model), model.free, arriving(task.pool, task.model, lines, pool), first_ms)
+    steadily, bursts = arriving(task.pool, task.model, lines, pool)
+    lasting_s = {level: flow.coming_s for level, flow in pool.flows.items()}
+    fleet = Fleet(work_rate(model), model.free, steadily, first_ms, lasting_s, bursts)
+    if model.rate_spread > 1:
+        fleet = fleet._replace(rate_spread=model.rate_spread)
     waiting = backlogs(task, lines, place, pool, standing)
     strict = policy.level_mode is LevelMode.STRICT
     weights, tenant_weights = policy.weights, policy.tenant_weights

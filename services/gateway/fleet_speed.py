@@ -5,7 +5,7 @@ from typing import Final
 
 from scheduler.ports.lines import Line
 from scheduler.states import Level
-from services.gateway.fleet_view import Cost, Flow, ModelKnown, PoolKnown
+from services.gateway.fleet_view import Cost, ModelKnown, PoolKnown
 
 FULL_SPEED: Final = 1000.0
 """Work that one busy runner does in a second, in milliseconds of one runner."""
@@ -45,31 +45,25 @@ def stay_ms(level: Level, model: str, pool: PoolKnown, cost: Cost) -> float:
     return cost.execute_ms + (1000 * work_ms * waits / held / rate if waits else 0.0)
 
 
-def arriving(name: str, model: str, lines: Sequence[Line], pool: PoolKnown) -> dict[Level, float]:
-    """Return the work that goes on coming in for a model of the pool of that name, per second at each level."""
-    found = {}
+def arriving(
+    name: str, model: str, lines: Sequence[Line], pool: PoolKnown
+) -> tuple[dict[Level, float], dict[Level, float]]:
+    """Return the work that goes on coming in for a model of the pool of that name, per second at each level; and what
+    the last second brought beyond that.
+    """
+    steadily, bursts = {}, {}
     for level, flow in pool.flows.items():
         of_level = [line for line in lines if line.level is level and line.pool == name]
-        rate = _going_on(flow, sum(line.queued for line in of_level))
         there = sum(line.queued + line.running for line in of_level)
         mine = [line for line in of_level if line.model == model]
-        if rate <= 0 or not mine or not there:
+        queued = sum(line.queued for line in of_level)
+        # Into a full window as many come as leave it, and that says nothing of what comes in behind it.
+        if not mine or not there or queued > flow.in_window + _HELD_UP:
             continue
         work_ms = sum(
             (line.queued + line.running) * pool.cost(model, line.tenant, level).work_ms for line in mine
         )
         # Of what arrives the model has the part that it has of what is there.
-        found[level] = rate * work_ms / there
-    return found
-
-
-def _going_on(flow: Flow, queued: int) -> float:
-    """Return how many tasks a level is taken to go on getting per second, when so many wait in it."""
-    if queued <= flow.arrived:
-        # What comes goes on at once: the level is served as it comes.
-        return flow.arrived
-    if queued > flow.in_window + _HELD_UP:
-        # The window is full, and what enters it says how fast it is emptied.
-        return 0.0
-    # What came in the last seconds and is all that waits may have been a burst, which is counted as backlog already.
-    return flow.arrived if queued > flow.arrived * _SECONDS_SEEN else 0.0
+        steadily[level] = flow.steady * work_ms / there
+        bursts[level] = flow.burst * work_ms / there
+    return steadily, bursts

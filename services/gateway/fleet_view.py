@@ -38,6 +38,8 @@ class ModelKnown:
     work_rate: float = 0.0
     """Work done per second while it was busy; 0 where that is not known."""
     start_rate: float = 0.0
+    rate_spread: float = 0.0
+    """Eight of ten rates lie within the one before divided by and multiplied with this; 0 where that is not known."""
     uses: dict[tuple[Level, str], int] = field(default_factory=dict)
     """Tasks that runners hold, by level and tenant; the empty tenant stands for several."""
 
@@ -50,6 +52,12 @@ class Flow:
     arrived: float = 0.0
     started: float = 0.0
     work_rate: float = 0.0
+    steady: float = 0.0
+    """What comes in, without bursts."""
+    coming_s: float = 0.0
+    """For how long tasks have been coming in; 0 when none do."""
+    burst: float = 0.0
+    """Tasks that came within the last second beyond that."""
 
 
 @dataclass(slots=True)
@@ -114,6 +122,9 @@ def _join(pool: PoolKnown, member: str, shown: PoolView) -> None:
         flow.arrived += lane.arrived_per_second
         flow.started += lane.started_per_second
         flow.work_rate += lane.work_rate
+        flow.steady += lane.steady_per_second
+        flow.burst += lane.burst
+        flow.coming_s = max(flow.coming_s, lane.coming_s)
         known = pool.readers.get((level, lane.index))
         # Of two that say so one has lost it: the one with more of it is the one that reads.
         if known is None or lane.in_window > known[1]:
@@ -130,6 +141,7 @@ def _join_model(model: ModelKnown, shown: ModelView) -> None:
     model.free += shown.free
     model.work_rate += shown.work_rate
     model.start_rate += shown.start_rate
+    model.rate_spread = max(model.rate_spread, shown.rate_spread)
     for use in shown.uses:
         try:
             key = (Level(use.priority), use.tenant)

@@ -82,6 +82,39 @@ def test_what_keeps_arriving_at_a_higher_level_is_served_beside() -> None:
     assert found.start_s == pytest.approx(2.0)
 
 
+def test_what_arrives_beyond_its_share_becomes_backlog_and_is_served_when_it_stops_coming() -> None:
+    # HIGH gets four fifths, 800, of the 2000 that come in for a second; the other 1200 take another second and a half.
+    fleet = Fleet(1000.0, 0, {Level.HIGH: 2000.0}, lasting_s={Level.HIGH: 1.0})
+    found, _ = forecast(asked(), [line(Level.NORMAL, "a", 51, before=50)], fleet, DEFAULT_WEIGHTS, {})
+    assert found is not None
+    assert found.start_s == pytest.approx(2.5)
+    found, _ = forecast(asked(), [line(Level.NORMAL, "a", 151, before=150)], fleet, DEFAULT_WEIGHTS, {})
+    assert found is not None
+    assert found.start_s == pytest.approx(2.5 + 1.0)
+
+
+def test_how_long_work_goes_on_coming_in_makes_the_late_side_of_an_interval_wider() -> None:
+    lines = [line(Level.NORMAL, "a", 1001, before=1000)]
+    calm, _ = forecast(asked(), lines, ONE_RUNNER, DEFAULT_WEIGHTS, {})
+    fleet = Fleet(1000.0, 0, {Level.HIGH: 500.0}, lasting_s={Level.HIGH: 4.0})
+    found, _ = forecast(asked(), lines, fleet, DEFAULT_WEIGHTS, {})
+    assert calm is not None and found is not None
+    assert found.start_s == pytest.approx(12.0)
+    assert calm.latest_start_s / calm.start_s < found.latest_start_s / found.start_s
+    # Were it to go on for nine times as long, the start would be at 20 s.
+    assert 17.0 < found.latest_start_s < 25.0
+
+
+def test_the_more_tasks_are_before_it_the_less_their_costs_make_a_start_uncertain() -> None:
+    steady = ONE_RUNNER._replace(rate_spread=1.01)
+    few, many = (
+        forecast(asked(), [line(Level.NORMAL, "a", n + 1, n, 1000.0)], steady, DEFAULT_WEIGHTS, {})[0]
+        for n in (10, 1000)
+    )
+    assert few is not None and many is not None
+    assert many.latest_start_s / many.start_s < few.latest_start_s / few.start_s
+
+
 def test_without_a_runner_nothing_can_be_expected() -> None:
     found, before = forecast(
         asked(), [line(Level.NORMAL, "a", 2, before=1)], Fleet(0.0, 0, {}), DEFAULT_WEIGHTS, {}

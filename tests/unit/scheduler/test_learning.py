@@ -120,4 +120,14 @@ def test_errors_are_told_as_what_was_spent_by_what_was_expected(bench: Bench) ->
 def test_the_work_that_was_done_is_counted_by_queue_and_by_model(bench: Bench) -> None:
     bench.learning.settled([(waiting(), settled(250.0))] * 40)
     assert bench.rates.work_per_second("default", Level.NORMAL) == pytest.approx(10_000 / WINDOW_S)
-    assert bench.rates.model_work_per_second("default", "m") == pytest.approx(10_000 / WINDOW_S)
+    # The present second has only just begun.
+    assert bench.rates.model_work_per_second("default", "m") == pytest.approx(10_000 / (WINDOW_S - 1))
+
+
+def test_the_tasks_of_a_bundle_are_foretold_as_each_of_them_would_be(bench: Bench) -> None:
+    bench.learning.settled([(waiting(), settled(40.0))] * 20)
+    bundle = [envelope(), envelope(), envelope(kind="other", output_limit=9), Envelope(model="n"), envelope()]
+    found = bench.learning.expect_all("default", bundle)
+    assert [traits for traits, _ in found] == [traits_of(each) for each in bundle]
+    assert [expected for _, expected in found] == [bench.learning.expect("default", each) for each in bundle]
+    assert found[0] is found[1] is found[4]

@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import Mapping
 
+import pytest
+
 from forebay.dispatch.v1.scheduler_view_pb2 import ModelView, SchedulerView
 from forebay.queues.v1.queue_service_pb2 import ListQueuesResponse
 from forebay.tasks.v1.envelope_pb2 import Envelope
@@ -21,6 +23,7 @@ from scheduler.service.pauses import Pauses
 from scheduler.service.queue_report import QueueReport
 from scheduler.service.rates import Rates
 from scheduler.service.runners import Roster, RunnerStream
+from scheduler.service.steadiness import Steadiness
 from scheduler.service.view import MOST_COSTS, MOST_MODELS, MOST_USES, Views
 from scheduler.states import Level
 from scheduler.waiting import WaitingTask
@@ -106,12 +109,30 @@ def test_a_rate_is_told_only_of_a_model_that_has_been_busy_for_a_while() -> None
     world = World()
     world.runner("r1", credits=0)
     assert world.model().work_rate == 0
-    for _ in range(4):
-        world.clock.advance(1)
-        world.rates.worked("default", Level.NORMAL, "m", 900.0)
-        world.rates.started("default", Level.NORMAL, "m", 3)
+    for _ in range(8):
+        world.clock.advance(0.5)
+        world.rates.worked("default", Level.NORMAL, "m", 450.0)
+        world.rates.started("default", Level.NORMAL, "m", 2)
+    world.clock.advance(0.49)
     model = world.model()
-    assert (model.work_rate, model.start_rate) == (900.0, 1.2)
+    assert model.work_rate == pytest.approx(900.0, rel=0.01)
+    assert model.start_rate == 1.6
+
+
+def test_how_far_a_rate_moves_is_told_and_what_was_before_a_rest_does_not_count() -> None:
+    world = World()
+    stream = world.runner("r1", credits=0)
+    usual = world.model().rate_spread
+    assert usual == Steadiness().spread
+    for rate in (40, 10, 40, 10):
+        for _ in range(10):
+            world.clock.advance(1)
+            world.rates.started("default", Level.NORMAL, "m", rate)
+            world.model()
+    spread = world.model().rate_spread
+    assert spread > usual + 0.1
+    stream.credits = 1
+    assert world.model().rate_spread == spread
 
 
 def test_a_model_that_has_room_and_no_work_begins_anew() -> None:
@@ -159,13 +180,16 @@ def test_rates_of_a_queue_stand_on_the_first_lane_that_is_read() -> None:
     world = World()
     world.window.extend(Lane("default", Level.NORMAL, 3), [world.task(1), world.task(2)])
     world.window.extend(Lane("default", Level.NORMAL, 8), [world.task(3, index=8)])
-    world.rates.arrived("default", Level.NORMAL, 30)
+    world.rates.arrived("default", Level.NORMAL, 3)
+    world.clock.advance(2)
+    world.rates.arrived("default", Level.NORMAL, 6)
     world.rates.started("default", Level.NORMAL, "m", 20)
     world.rates.worked("default", Level.NORMAL, "m", 5000.0)
     [pool] = world.views.view(0).pools
     assert [(lane.index, lane.in_window) for lane in pool.lanes] == [(3, 2), (8, 1)]
     first, express = pool.lanes
-    assert (first.arrived_per_second, first.started_per_second, first.work_rate) == (3.0, 2.0, 500.0)
+    assert (first.arrived_per_second, first.started_per_second, first.work_rate) == (0.9, 2.0, 500.0)
+    assert (first.steady_per_second, first.coming_s) == (0.9, 2)
     assert (express.arrived_per_second, express.work_rate) == (0, 0)
 
 

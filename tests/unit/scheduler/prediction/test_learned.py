@@ -10,7 +10,8 @@ import pytest
 
 from scheduler.policies.expected import UNKNOWN, Spent, Traits
 from scheduler.prediction import LearnedCost
-from scheduler.prediction.learned import MOST_CELLS, MOST_CONTEXTS, MOST_MODELS, MOST_USUAL
+from scheduler.prediction.learned import MOST_CELLS, MOST_CONTEXTS, MOST_MODELS
+from scheduler.prediction.usual import MOST_USUAL
 
 from .streams import (
     CHAT_TOKENS,
@@ -201,7 +202,7 @@ def test_a_million_labels_take_no_more_memory_than_a_few_thousand() -> None:
         costs.learn(traits, Spent(1.0, 2.0, 3))
         if number % MOST_CELLS == MOST_CELLS - 1:
             sizes.append(entries(costs))
-    assert sizes[-1] == sizes[-2] <= 2 * MOST_CELLS + MOST_CONTEXTS + MOST_MODELS + MOST_USUAL
+    assert sizes[-1] == sizes[-2] <= 2 * (MOST_CELLS + MOST_MODELS) + MOST_CONTEXTS + MOST_USUAL
 
 
 def entries(costs: LearnedCost) -> int:
@@ -233,6 +234,54 @@ def test_what_is_usual_is_told_by_model_tenant_and_level() -> None:
     # Quartiles of a lognormal with sigma 0.2.
     assert digits.spread == pytest.approx(1.14, rel=0.1)
     assert [row.model for row in costs.usual(2)] == ["digits", "digits"]
+
+
+def mixed(random: Random, slower: Callable[[], float]) -> Stream:
+    """Tasks of which one in five is ten times as long, told apart by their kind; a machine makes them slower."""
+    while True:
+        kind, work_ms = ("long", 20.0) if random.random() < 0.2 else ("short", 2.0)
+        tenant = random.choice(("acme", "umbrella"))
+        spent_ms = work_ms * random.lognormvariate(0.0, 0.1) * slower()
+        yield Traits("digits", tenant, 3, 100, kind=kind), Spent(spent_ms, spent_ms)
+
+
+MIXED_MS = 0.2 * 20.0 + 0.8 * 2.0
+
+
+def usual_ms(costs: LearnedCost, tenant: str = "", level: int = 0) -> float:
+    return next(row.expected.work_ms for row in costs.usual(10) if (row.tenant, row.level) == (tenant, level))
+
+
+def test_what_is_usual_of_a_mix_does_not_jump_when_one_kind_drifts() -> None:
+    random = Random(3)
+    costs = LearnedCost()
+    # Neighbours on the machine make it slower and faster, which every kind of every tenant notices by itself.
+    teach(costs, mixed(random, lambda: 1.0), 600)
+    for slower in [1.5, 0.8, 1.4, 0.7, 1.0] * 5:
+        teach(costs, mixed(random, lambda slower=slower: slower), 100)  # type: ignore[misc]
+        assert 0.6 * MIXED_MS < usual_ms(costs) < 1.6 * MIXED_MS
+
+
+def test_a_dozen_tasks_that_happened_to_be_short_do_not_make_a_tenant_a_quick_one() -> None:
+    random = Random(6)
+    costs = LearnedCost()
+    teach(costs, mixed(random, lambda: 1.0), 1000)
+    for _ in range(12):
+        costs.learn(Traits("digits", "lucky", 3, 100, kind="short"), Spent(2.0, 2.0))
+        costs.learn(Traits("digits", "heavy", 3, 100, kind="huge"), Spent(300.0, 300.0))
+    assert usual_ms(costs, "lucky", 3) > 0.6 * MIXED_MS
+    assert usual_ms(costs, "heavy", 3) == pytest.approx(300.0, rel=0.25)
+
+
+def test_what_is_usual_follows_a_model_that_becomes_slower_for_all_tenants_alike() -> None:
+    random = Random(4)
+    costs = LearnedCost()
+    teach(costs, mixed(random, lambda: 1.0), 3000)
+    for tenant, level in (("", 0), ("acme", 3), ("umbrella", 3)):
+        assert usual_ms(costs, tenant, level) == pytest.approx(MIXED_MS, rel=0.25)
+    teach(costs, mixed(random, lambda: 4.0), 300)
+    for tenant, level in (("", 0), ("acme", 3), ("umbrella", 3)):
+        assert usual_ms(costs, tenant, level) == pytest.approx(4 * MIXED_MS, rel=0.4)
 
 
 def test_the_same_tasks_always_teach_the_same() -> None:

@@ -93,22 +93,49 @@ def test_a_task_that_must_hurry_goes_before_others_inside_its_runner() -> None:
 
 
 def test_a_burst_at_a_higher_level_counts_once() -> None:
-    burst = Flow(in_window=100, arrived=10.0)
+    burst = Flow(in_window=100, arrived=10.0, steady=0.0, coming_s=3.0)
     lines = [line("mine", 1), line("a", 100, Level.HIGH)]
-    # A hundred came in the last ten seconds and all of them wait: they are backlog, not what goes on coming.
+    # A hundred came at once and all of them wait: they are backlog, not what goes on coming.
     assert start_s(task(), lines, pool(HIGH=burst)) == start_s(task(), lines, pool(HIGH=Flow(100)))
+
+
+def test_while_a_burst_comes_in_as_much_again_is_expected() -> None:
+    lines = [line("mine", 100), line("a", 100, Level.HIGH)]
+    burst = Flow(in_window=100, arrived=10.0, coming_s=1.0, burst=50.0)
+    bursting_s = start_s(task(), lines, pool(HIGH=burst), place=99)
+    more = [line("mine", 100), line("a", 150, Level.HIGH)]
+    assert bursting_s == pytest.approx(start_s(task(), more, pool(HIGH=Flow(150)), place=99))
+    assert bursting_s > start_s(task(), lines, pool(HIGH=Flow(100)), place=99)
 
 
 def test_what_is_served_as_it_comes_leaves_less_to_lower_levels() -> None:
     lines = [line("mine", 100), line("a", 1, Level.HIGH)]
-    steady = Flow(in_window=1, arrived=5.0, started=5.0)
+    steady = Flow(in_window=1, arrived=5.0, started=5.0, steady=5.0, coming_s=600.0)
     slower_s = start_s(task(), lines, pool(HIGH=steady), place=99)
     quicker_s = start_s(task(), lines, pool(), place=99)
     assert slower_s == pytest.approx(2 * quicker_s, rel=0.05)
 
 
+def test_what_has_been_coming_in_for_a_moment_is_taken_to_stop_after_another() -> None:
+    lines = [line("mine", 100), line("a", 1, Level.HIGH)]
+    briefly = Flow(in_window=1, arrived=5.0, started=5.0, steady=5.0, coming_s=2.0)
+    quicker_s = start_s(task(), lines, pool(), place=99)
+    assert start_s(task(), lines, pool(HIGH=briefly), place=99) == pytest.approx(quicker_s + 1.0, abs=0.01)
+
+
+def test_a_fleet_that_was_unsteady_makes_an_interval_wide() -> None:
+    lines, widths = [line("mine", 100)], []
+    for spread in (0.0, 1.05, 2.0):
+        model = ModelKnown(runners=1, slots=1, rate_spread=spread)
+        found, _ = turn(task(), lines, 99, pool(model), (), Policy(), now_ms=5_000)
+        assert found is not None
+        widths.append(found.latest_start_s - found.earliest_start_s)
+    usual, narrow, wide = widths
+    assert narrow < usual < wide
+
+
 def test_what_enters_a_full_window_is_not_what_comes_in() -> None:
-    full = Flow(in_window=512, arrived=9.0, started=9.0)
+    full = Flow(in_window=512, arrived=9.0, started=9.0, steady=9.0, coming_s=60.0)
     lines = [line("mine", 100), line("a", 5000, Level.HIGH)]
     assert start_s(task(), lines, pool(HIGH=full), place=99) == start_s(task(), lines, pool(), place=99)
 

@@ -106,6 +106,7 @@ class ModelView(google.protobuf.message.Message):
     WORK_RATE_FIELD_NUMBER: builtins.int
     START_RATE_FIELD_NUMBER: builtins.int
     SLOTS_FIELD_NUMBER: builtins.int
+    RATE_SPREAD_FIELD_NUMBER: builtins.int
     model: builtins.str
     """The model."""
     runners: builtins.int
@@ -124,6 +125,10 @@ class ModelView(google.protobuf.message.Message):
     """Starts per second over the last ten seconds."""
     slots: builtins.int
     """Tasks that the attached runners execute at the same time."""
+    rate_spread: builtins.float
+    """Eight of ten times the starts of ten seconds were, while there was enough to do, those of the ten seconds before
+    divided by or multiplied with no more than this. Above 1; 0 where that is not known.
+    """
     @property
     def uses(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Use]:
         """Who uses the rest up, at most 64; those beyond are summed up by level, with no tenant."""
@@ -140,8 +145,9 @@ class ModelView(google.protobuf.message.Message):
         work_rate: builtins.float = ...,
         start_rate: builtins.float = ...,
         slots: builtins.int = ...,
+        rate_spread: builtins.float = ...,
     ) -> None: ...
-    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["broken", b"broken", "credit", b"credit", "free", b"free", "model", b"model", "runners", b"runners", "slots", b"slots", "start_rate", b"start_rate", "uses", b"uses", "work_rate", b"work_rate"]
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["broken", b"broken", "credit", b"credit", "free", b"free", "model", b"model", "rate_spread", b"rate_spread", "runners", b"runners", "slots", b"slots", "start_rate", b"start_rate", "uses", b"uses", "work_rate", b"work_rate"]
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
 
 Global___ModelView: typing_extensions.TypeAlias = ModelView
@@ -224,6 +230,9 @@ class LaneView(google.protobuf.message.Message):
     ARRIVED_PER_SECOND_FIELD_NUMBER: builtins.int
     STARTED_PER_SECOND_FIELD_NUMBER: builtins.int
     WORK_RATE_FIELD_NUMBER: builtins.int
+    STEADY_PER_SECOND_FIELD_NUMBER: builtins.int
+    COMING_S_FIELD_NUMBER: builtins.int
+    BURST_FIELD_NUMBER: builtins.int
     priority: forebay.tasks.v1.task_pb2.Priority.ValueType
     """The level."""
     index: builtins.int
@@ -238,6 +247,16 @@ class LaneView(google.protobuf.message.Message):
     """Work of the queue done per second over the last ten seconds, in milliseconds of one runner. On the first
     lane of a level only.
     """
+    steady_per_second: builtins.float
+    """Tasks of the queue that come in per second in the middle of the last seconds, so that a burst does not count. On the
+    first lane of a level only.
+    """
+    coming_s: builtins.float
+    """For how many seconds tasks of the queue have been coming in without a pause of ten; 0 when none do. On the first
+    lane of a level only.
+    """
+    burst: builtins.float
+    """Tasks of the queue that came in within the last second beyond that. On the first lane of a level only."""
     def __init__(
         self,
         *,
@@ -247,8 +266,11 @@ class LaneView(google.protobuf.message.Message):
         arrived_per_second: builtins.float = ...,
         started_per_second: builtins.float = ...,
         work_rate: builtins.float = ...,
+        steady_per_second: builtins.float = ...,
+        coming_s: builtins.float = ...,
+        burst: builtins.float = ...,
     ) -> None: ...
-    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["arrived_per_second", b"arrived_per_second", "in_window", b"in_window", "index", b"index", "priority", b"priority", "started_per_second", b"started_per_second", "work_rate", b"work_rate"]
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["arrived_per_second", b"arrived_per_second", "burst", b"burst", "coming_s", b"coming_s", "in_window", b"in_window", "index", b"index", "priority", b"priority", "started_per_second", b"started_per_second", "steady_per_second", b"steady_per_second", "work_rate", b"work_rate"]
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
 
 Global___LaneView: typing_extensions.TypeAlias = LaneView
