@@ -36,6 +36,9 @@ class Level(IntEnum):
     NORMAL = 3
     LOW = 4
 
+    # Enum's own hashes the name, in Python: that takes longer than what is looked up by it.
+    __hash__ = int.__hash__
+
     @property
     def label(self) -> str:
         """The level's name in topics, metrics and tables: lower case."""

@@ -8,7 +8,7 @@ Tasks that a pause holds back are kept apart and count as waiting: `take` never 
 pauses cost nothing, and a lane of held tasks stays unread.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Final, Generic
 
 from scheduler.lanes import Lane
@@ -55,16 +55,14 @@ class Window(Generic[EnvelopeT, BundleT]):
         """Let a task wait, as one that arrives now."""
         self.extend(task.lane, (task,))
 
-    def extend(self, lane: Lane, tasks: Iterable[WaitingTask[EnvelopeT, BundleT]]) -> None:
+    def extend(self, lane: Lane, tasks: Sequence[WaitingTask[EnvelopeT, BundleT]]) -> None:
         """Let the tasks of one bundle wait, which arrive in the order in which they are given."""
-        sequence = before = self._sequence
-        free: list[WaitingTask[EnvelopeT, BundleT]] = []
+        sequence = self._sequence
         for task in tasks:
             task.sequence = sequence = sequence + 1
-            free.append(task)
         self._sequence = sequence
-        self._waiting[lane] = self._waiting.get(lane, 0) + sequence - before
-        self._backlog.extend(lane.level, free if self._holds is None else self._hold_back(free))
+        self._waiting[lane] = self._waiting.get(lane, 0) + len(tasks)
+        self._backlog.extend(lane.level, tasks if self._holds is None else self._hold_back(tasks))
 
     def hold(self, holds: Callable[[WaitingTask[EnvelopeT, BundleT]], bool] | None) -> None:
         """Hold back from now on what `holds` says, and let go of everything else; None holds nothing.
@@ -106,6 +104,13 @@ class Window(Generic[EnvelopeT, BundleT]):
         took less. In milliseconds of one runner's time.
         """
         self._backlog.correct(level, tenant, model, delta_work_ms)
+
+    def uncharge(self, tasks: Iterable[WaitingTask[EnvelopeT, BundleT]]) -> None:
+        """Let levels and tenants not pay for tasks that left and did not start: a cancelled flood would shut out
+        everything behind it.
+        """
+        for task in tasks:
+            self._backlog.correct(task.lane.level, task.tenant, task.model, -task.expected.work_ms)
 
     def stuck(
         self, lanes: Collection[Lane], unserved: Collection[str]

@@ -10,7 +10,8 @@ What came by the express lane goes before all of that, the earliest deadline fir
 its tenant has could be old enough to stand before any deadline.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
+from operator import attrgetter
 from typing import Final, Protocol, TypeVar
 
 from scheduler.policies.expected import Expected
@@ -46,6 +47,8 @@ class Rankable(Protocol):
         ...
 
 
+_URGENT: Final = attrgetter("urgent")
+_DEADLINE: Final = attrgetter("deadline_ms")
 _BEFORE_ALL: Final = 1e15
 """Milliseconds by which urgent tasks are taken to be earlier than all others: thirty thousand years."""
 
@@ -73,16 +76,17 @@ def order_key(policy: Policy, task: Rankable) -> float:
     return shortest
 
 
-def ranked(policy: Policy, tasks: Iterable[TaskT]) -> list[Ranked[TaskT]]:
+def ranked(policy: Policy, tasks: Sequence[TaskT]) -> list[Ranked[TaskT]]:
     """Return tasks with their ranks, in the order in which they were given: `order_key`, many at once."""
     entries = _ranked(policy, tasks)
-    for place, (_, sequence, task) in enumerate(entries):
-        if task.urgent:
-            entries[place] = (_BEFORE_ALL - task.deadline_ms, sequence, task)
+    if any(map(_URGENT, tasks)):
+        for place, (_, sequence, task) in enumerate(entries):
+            if task.urgent:
+                entries[place] = (_BEFORE_ALL - task.deadline_ms, sequence, task)
     return entries
 
 
-def _ranked(policy: Policy, tasks: Iterable[TaskT]) -> list[Ranked[TaskT]]:
+def _ranked(policy: Policy, tasks: Sequence[TaskT]) -> list[Ranked[TaskT]]:
     match policy.order:
         case TaskOrder.FIFO:
             return [(-float(task.sequence), -task.sequence, task) for task in tasks]
@@ -96,7 +100,7 @@ def _ranked(policy: Policy, tasks: Iterable[TaskT]) -> list[Ranked[TaskT]]:
     entries = [
         (-(task.create_time_ms + stretch * task.expected.work_ms), -task.sequence, task) for task in tasks
     ]
-    if policy.order is TaskOrder.BALANCED:
+    if policy.order is TaskOrder.BALANCED and any(map(_DEADLINE, tasks)):
         for place, (rank, sequence, task) in enumerate(entries):
             if task.deadline_ms:
                 latest = task.expected.execute_ms - task.deadline_ms

@@ -8,6 +8,7 @@ from observability import logs
 from scheduler.service.app import build
 from scheduler.service.settings import SchedulerSettings
 from services import settings
+from services.collecting import collect_seldom
 from services.connections import (
     BrokerSettings,
     QueueSettings,
@@ -35,6 +36,7 @@ async def main(stop: asyncio.Event) -> None:
         telemetry=telemetry,
         policy=policy.to_policy(queues.weights),
     ):
+        collect_seldom()
         await stop.wait()
 
 

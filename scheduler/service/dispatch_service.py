@@ -5,14 +5,14 @@ import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
-from typing import Any
+from itertools import islice
+from typing import Any, Final
 
 import grpc
 
 from forebay.dispatch.v1.dispatch_service_pb2 import AttachRequest, AttachResponse, Settled
 from forebay.dispatch.v1.dispatch_service_pb2_grpc import DispatchServiceServicer
 from scheduler.errors import InvalidInput, ServerUnavailable, ShuttingDown
-from scheduler.lanes import Lane
 from scheduler.ports.clock import Clock
 from scheduler.ports.records import Hold
 from scheduler.routing.breaker import WINDOW
@@ -21,14 +21,17 @@ from scheduler.service.learning import Learning
 from scheduler.service.rates import Rates
 from scheduler.service.republisher import Republisher
 from scheduler.service.resting import Resting
-from scheduler.service.runners import Roster, RunnerStream
+from scheduler.service.runner_stream import RunnerStream
+from scheduler.service.runners import Roster
 from scheduler.service.settlement import Settlement
 from scheduler.states import Level
 
 log = logging.getLogger(__name__)
 
 
-HELLO_S = 10.0
+RETURNED: Final = Settled.FATE_RETURNED
+TERMINAL: Final = Settled.FATE_TERMINAL
+HELLO_S: Final = 10.0
 """How long a runner may take to say hello, in seconds."""
 
 
@@ -112,36 +115,30 @@ class DispatchServicer(DispatchServiceServicer):
                 stream.leaving = True
                 stream.send(AttachResponse(no_more=True))
             if request.settled:
-                await self._heard_settled(request.settled)
+                await self._heard_settled(stream, request.settled)
 
     def _heard_credit(self, stream: RunnerStream, credits: int) -> None:
         stream.credits += credits
         if credits > 0:
             self._credit.set()
 
-    async def _heard_settled(self, settled: Sequence[Settled]) -> None:
+    async def _heard_settled(self, speaker: RunnerStream, settled: Sequence[Settled]) -> None:
         """Settle messages of tasks that need nothing any more; put handed-back ones on the log again first."""
         ended: list[Waiting] = []
         returned: list[tuple[Waiting, Hold]] = []
-        reports: dict[RunnerStream, list[tuple[Waiting, Settled]]] = {}
-        terminal: Counter[Lane] = Counter()
-        for item in settled:
-            found = self._roster.find(item.id, item.attempt)
-            if found is None:
-                # Assigned over a stream that broke: its message rests and will be found stale.
-                continue
-            stream, running = found
-            stream.release(item.id)
-            reports.setdefault(stream, []).append((running.task, item))
-            if item.fate == Settled.FATE_RETURNED:
-                returned.append((running.task, Hold(item.id, item.attempt)))
-            else:
-                ended.append(running.task)
-                if item.fate == Settled.FATE_TERMINAL:
-                    terminal[running.task.lane] += 1
-        for lane, count in terminal.items():
-            self._rates.ended(lane.pool, lane.level, count)
-        for stream, report in reports.items():
+        # What is not found was assigned over a stream that broke: its message rests and will be found stale.
+        for stream, report in self._roster.settled(speaker, settled).items():
+            terminal: Counter[Level] = Counter()
+            for task, item in report:
+                fate = item.fate
+                if fate == RETURNED:
+                    returned.append((task, Hold(item.id, item.attempt)))
+                    continue
+                ended.append(task)
+                if fate == TERMINAL:
+                    terminal[task.lane.level] += 1
+            for level, count in terminal.items():
+                self._rates.ended(stream.pool, level, count)
             self._heard_report(stream, report)
         self._settlement.settle(ended)
         if returned:
@@ -154,14 +151,13 @@ class DispatchServicer(DispatchServiceServicer):
             self._correct(*share, delta_ms)
         stream.showed(learned.spent_ms, learned.expected_ms)
         # One without a cost was not executed, and one that was broken off says nothing about its runner.
-        outcomes = [
+        telling = (
             item.failed
             for _, item in report
-            if item.failed or (item.fate == Settled.FATE_TERMINAL and item.HasField("cost"))
-        ]
-        if not any(outcomes):
-            # All that is looked back at.
-            outcomes = outcomes[:WINDOW]
+            if item.failed or (item.fate == TERMINAL and item.HasField("cost"))
+        )
+        # Without a failure, only as many as are looked back at.
+        outcomes = telling if any(item.failed for _, item in report) else islice(telling, WINDOW)
         if self._roster.outcome(stream, outcomes, self._clock.monotonic()):
             self._credit.set()
 

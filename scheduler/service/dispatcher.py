@@ -5,10 +5,11 @@ on, over the stream that the runner's `attachment.py` holds, in inference/runner
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from typing import Final
 
 from forebay.dispatch.v1.dispatch_service_pb2 import AttachResponse
-from observability import names, tracing
+from observability import names
 from observability.metrics import SchedulerMetrics
 from scheduler.errors import RecordsUnavailable, ServerUnavailable
 from scheduler.lanes import Lane
@@ -16,20 +17,22 @@ from scheduler.policies.policy import DEFAULT_POLICY, Policy
 from scheduler.ports.clock import Clock
 from scheduler.ports.records import Hold, Lease, LeaseReply, LeaseStore, Wanted
 from scheduler.routing.routers import Routers
+from scheduler.service.assigned import assigned
 from scheduler.service.entry import PoolWindow, Waiting
 from scheduler.service.intake import Intake
 from scheduler.service.rates import Rates
 from scheduler.service.republisher import Republisher
 from scheduler.service.resting import Resting
-from scheduler.service.runners import Roster, RunnerStream
+from scheduler.service.runner_stream import RunnerStream
+from scheduler.service.runners import Roster
 from scheduler.service.settlement import Settlement
 from scheduler.service.sharing_out import share_out
-from scheduler.service.traced_lease import traced_lease
 from scheduler.states import Level
 
 log = logging.getLogger(__name__)
 
-BACKOFF_S = 0.2
+GRANTED: Final = Lease.GRANTED
+BACKOFF_S: Final = 0.2
 """Pause after the record store failed to answer, in seconds."""
 
 
@@ -94,10 +97,11 @@ class Dispatcher:
         )
         if not tasks:
             return False
-        lanes: set[Lane] = {task.lane for task in tasks}
+        # By identity first: hashing a lane for each task takes longer than the rest of the round.
+        lanes: set[Lane] = set({id(task.lane): task.lane for task in tasks}.values())
         self._intake.made_room(lanes)
         shares, left = share_out(self._roster, self._routers, self._pool, tasks, now_s)
-        self._take_back_charges(left)
+        self._window.uncharge(left)
         for task in left:
             self._window.add(task)
         async with asyncio.TaskGroup() as group:
@@ -107,7 +111,16 @@ class Dispatcher:
 
     async def _lease(self, stream: RunnerStream, tasks: Sequence[Waiting]) -> None:
         """Lease a batch for one runner and send it what was granted."""
-        wanted = [Wanted(task.id, task.publication, self._need_ms(task)) for task in tasks]
+        early = self._expire_early
+        wanted = [
+            # How long before its deadline it must start to have a chance; 0 where nobody can say.
+            Wanted(
+                task.id,
+                task.publication,
+                int(task.expected.least_ms) if early and task.deadline_ms else 0,
+            )
+            for task in tasks
+        ]
         ids = [task.id for task in tasks]
         called_back: set[str] = set()
         stream.leasing.update(ids)
@@ -119,7 +132,7 @@ class Dispatcher:
             # Unknown which were leased: looking again later tells (such a lease runs out by itself).
             log.warning("leasing failed: the record store does not answer", extra={"tasks": len(tasks)})
             stream.credits += len(tasks)
-            self._take_back_charges(tasks)
+            self._window.uncharge(tasks)
             self._resting.rest(tasks)
             await self._clock.sleep(BACKOFF_S)
             return
@@ -133,17 +146,18 @@ class Dispatcher:
         expired: list[Waiting] = []
         held: list[Waiting] = []
         for task, reply in zip(tasks, replies, strict=True):
-            if reply.verdict == Lease.GRANTED:
+            verdict = reply.verdict
+            if verdict is GRANTED:
                 granted.append((task, reply))
-            elif reply.verdict == Lease.HELD:
+            elif verdict is Lease.HELD:
                 held.append(task)
-            elif reply.verdict == Lease.EXPIRED:
+            elif verdict is Lease.EXPIRED:
                 expired.append(task)
             else:
                 stale.append(task)
         stream.credits += len(tasks) - len(granted)
         for not_started in (stale, expired, held):
-            self._take_back_charges(not_started)
+            self._window.uncharge(not_started)
         self._settlement.settle(stale)
         self._settlement.settle(expired)
         self._resting.rest(held)
@@ -154,17 +168,6 @@ class Dispatcher:
             await self._assign(stream, granted, leasing_ns, leasing_ns + lease_ns)
             if called_back:
                 stream.send(AttachResponse(cancelled=called_back))
-
-    def _take_back_charges(self, tasks: Iterable[Waiting]) -> None:
-        """Let levels and tenants not pay for what left the window and did not start: a cancelled flood would shut out
-        everything behind it.
-        """
-        for task in tasks:
-            self._window.correct(task.lane.level, task.tenant, task.model, -task.expected.work_ms)
-
-    def _need_ms(self, task: Waiting) -> int:
-        """Return how long before its deadline a task must start to have a chance; 0 where nobody can say."""
-        return int(task.expected.least_ms) if task.deadline_ms and self._expire_early else 0
 
     async def _assign(
         self,
@@ -177,22 +180,14 @@ class Dispatcher:
             await self._take_back(granted)
             return
         # Another scheduler's sweeper may have ended the attempt before this one: its message is stale now.
-        lost = self._roster.lost(task.id for task, reply in granted if reply.attempt > 1)
+        lost = self._roster.lost([task.id for task, reply in granted if reply.attempt > 1])
         self._settlement.settle(running.task for running in lost)
-        message = AttachResponse()
-        traced = tracing.enabled()
         waits_s: dict[Level, list[float]] = {}
         for task, reply in granted:
             stream.hold(task, reply.attempt)
-            assignment = message.assignments.add(
-                envelope=task.envelope, attempt=reply.attempt, lease_time_ms=reply.time_ms
-            )
-            if task.isolation:
-                assignment.isolation = task.isolation
-            if traced and task.envelope.traceparent:
-                assignment.traceparent = traced_lease(task, reply.attempt, stream.id, leasing_ns, leased_ns)
-            waits_s.setdefault(task.lane.level, []).append(max(0, reply.time_ms - task.create_time_ms) / 1000)
-        stream.send(message)
+            waited_ms = reply.time_ms - task.create_time_ms
+            waits_s.setdefault(task.lane.level, []).append(waited_ms / 1000 if waited_ms > 0 else 0.0)
+        stream.send(assigned(granted, stream.id, leasing_ns, leased_ns))
         self._metrics.batch(names.HOP_LEASE, len(granted))
         for level, waits in waits_s.items():
             self._rates.started(self._pool, level, stream.model, len(waits))
@@ -200,7 +195,7 @@ class Dispatcher:
 
     async def _take_back(self, granted: Sequence[tuple[Waiting, LeaseReply]]) -> None:
         """Undo leases whose runner left before it could be told."""
-        self._take_back_charges(task for task, _ in granted)
+        self._window.uncharge(task for task, _ in granted)
         holds = [Hold(task.id, reply.attempt) for task, reply in granted]
         try:
             await self._republisher.give_back(holds)

@@ -74,7 +74,8 @@ class Intake:
             )
             return
         try:
-            publications = Bundle.FromString(delivery.payload).publications
+            # As a list: each walk through a repeated field makes its objects anew.
+            publications = list(Bundle.FromString(delivery.payload).publications)
         except DecodeError:
             await self._graveyard.bury(delivery, "the bytes are not a forebay.tasks.v1.Bundle")
             return
@@ -88,29 +89,32 @@ class Intake:
         now_ns = self._clock.now_ms() * 1_000_000
         bundle = self._settlement.opened(delivery, len(publications))
         tasks: list[Waiting] = []
-        expect, pool = self._learning.expect, lane.pool
         urgent = lane.index == self._lanes
-        for publication in publications:
-            envelope = publication.envelope
+        envelopes = [publication.envelope for publication in publications]
+        foretold = self._learning.expect_all(lane.pool, envelopes)
+        for publication, envelope, (traits, expected) in zip(publications, envelopes, foretold, strict=True):
+            created_ms, not_before_ms = envelope.create_time_ms, envelope.not_before_ms
             tasks.append(
+                # By place: names cost as much again.
                 WaitingTask(
                     envelope.id,
                     publication.publication,
-                    envelope.model,
+                    traits.model,
                     lane,
                     # What was to come later has waited since then, not since it was asked for.
-                    max(envelope.create_time_ms, envelope.not_before_ms),
+                    not_before_ms if not_before_ms > created_ms else created_ms,
                     envelope,
                     bundle,
                     now_ns,
                     publication.isolation,
-                    tenant=envelope.tenant,
-                    deadline_ms=envelope.deadline_ms,
-                    expected=expect(pool, envelope),
-                    urgent=urgent,
+                    None,
+                    traits.tenant,
+                    envelope.deadline_ms,
+                    expected,
+                    urgent,
                 )
             )
-        self._rates.arrived(pool, lane.level, len(tasks))
+        self._rates.arrived(lane.pool, lane.level, len(tasks))
         self._window.extend(lane, tasks)
         self._arrived.set()
 

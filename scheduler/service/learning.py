@@ -1,18 +1,20 @@
 """What tasks cost: foretold when they come into the window, learned when their runners settle them."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from forebay.dispatch.v1.dispatch_service_pb2 import Settled
 from forebay.tasks.v1.envelope_pb2 import Envelope
-from scheduler.policies.expected import Expected, Spent
+from scheduler.policies.expected import Expected, Spent, Traits
 from scheduler.prediction import LearnedCost, Usual
 from scheduler.service.entry import Waiting
 from scheduler.service.rates import Rates
 from scheduler.service.traits import traits_of
 from scheduler.states import Level
 
+RETURNED: Final = Settled.FATE_RETURNED
+TERMINAL: Final = Settled.FATE_TERMINAL
 ENOUGH: Final = 16
 """Of a message that settles many, about so many tasks are learned from: there are others where it came from."""
 
@@ -54,31 +56,58 @@ class Learning:
         """Return what a task is expected to cost."""
         return self._costs[pool].expect(traits_of(envelope))
 
+    def expect_all(self, pool: str, envelopes: Iterable[Envelope]) -> list[tuple[Traits, Expected]]:
+        """Return for each task of one bundle what its cost depends on, and what it is expected to cost. Tasks that are
+        alike are foretold once: in a batch most are.
+        """
+        expect = self._costs[pool].expect
+        known: dict[tuple[str | int, ...], tuple[Traits, Expected]] = {}
+        found: list[tuple[Traits, Expected]] = []
+        before: tuple[str | int, ...] = ()
+        for envelope in envelopes:
+            # As it is written: traits are made only of what differs from its neighbour.
+            written = (
+                envelope.model,
+                envelope.tenant,
+                envelope.priority,
+                envelope.input_size,
+                envelope.output_limit,
+                envelope.kind,
+            )
+            if written != before:
+                if written not in known:
+                    traits = traits_of(envelope)
+                    known[written] = traits, expect(traits)
+                before, foretold = written, known[written]
+            found.append(foretold)
+        return found
+
     def usual(self, pool: str, most: int) -> list[Usual]:
         """Return what tasks of a pool cost as a rule; those of which there were most first."""
         return self._costs[pool].usual(most)
 
     def settled(self, settled: Sequence[tuple[Waiting, Settled]]) -> Learned:
         """Learn from what one runner settled."""
-        sums: dict[Share, list[float]] = {}
+        sums: defaultdict[Share, list[float]] = defaultdict(lambda: [0.0, 0.0])
         ratios: defaultdict[str, list[float]] = defaultdict(list)
         spent_ms = charged_ms = 0.0
         every = len(settled) // ENOUGH or 1
+        lane = tenant = model = None
         for number, (task, item) in enumerate(settled):
             expected_ms = task.expected.work_ms
             work_ms = 0.0
             well = False
             if item.HasField("cost"):
                 cost = item.cost
-                work_ms = max(0, cost.work_us) / 1000
-                well = item.fate == Settled.FATE_TERMINAL and not item.failed
-            elif item.fate != Settled.FATE_RETURNED:
+                work_us = cost.work_us
+                work_ms = work_us / 1000 if work_us > 0 else 0.0
+                well = item.fate == TERMINAL and not item.failed
+            elif item.fate != RETURNED:
                 continue
-            lane = task.lane
-            share = (lane.pool, lane.level, task.tenant, task.model)
-            total = sums.get(share)
-            if total is None:
-                total = sums[share] = [0.0, 0.0]
+            # Neighbours mostly are of one share.
+            if task.lane is not lane or task.tenant != tenant or task.model != model:
+                lane, tenant, model = task.lane, task.tenant, task.model
+                total = sums[lane.pool, lane.level, tenant, model]
             total[0] += work_ms
             total[1] += expected_ms
             if not well:

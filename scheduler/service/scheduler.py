@@ -2,24 +2,20 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from random import Random
 from typing import Final
 
 from observability.metrics import SchedulerMetrics
 from scheduler.errors import ServerUnavailable
-from scheduler.lanes import Lane, queue_lanes
 from scheduler.policies.policy import Policy
-from scheduler.prediction import LearnedCost
 from scheduler.routing.routers import Routers
 from scheduler.service.cancellations import forward_cancellations
 from scheduler.service.dispatch_service import DispatchServicer
-from scheduler.service.dispatcher import Dispatcher
-from scheduler.service.entry import PoolWindow, Waiting
-from scheduler.service.intake import Intake
-from scheduler.service.learning import Learning
+from scheduler.service.entry import Waiting
 from scheduler.service.pauses import Pauses
+from scheduler.service.pools import Pools
 from scheduler.service.ports import Ports
 from scheduler.service.probing import wake_for_probes
 from scheduler.service.queue_report import QueueReport
@@ -34,15 +30,12 @@ from scheduler.service.shelving import Shelving
 from scheduler.service.unreadable import Graveyard, Losses
 from scheduler.service.upkeep import Upkeep
 from scheduler.service.view import Views
-from scheduler.states import Level
 from services.policy_following import PolicyFollower
 
 log = logging.getLogger(__name__)
 
 POLICY_S: Final = 2.0
 """Longest wait for the stored policy at the start, in seconds."""
-MOST_NEEDS: Final = 256
-"""Models whose expected time of execution the record store is told of."""
 
 __all__ = ["Ports", "Scheduler"]
 
@@ -70,43 +63,37 @@ class Scheduler:
         self._metrics = metrics
         clock = ports.clock
         self._wake = asyncio.Event()
-        self._windows = {pool: PoolWindow(settings.window_per_lane, policy) for pool in pools}
-        self._lanes: list[Lane] = [
-            lane for pool in pools for level in Level for lane in queue_lanes(pool, level, lanes)
-        ]
         self._settlement = Settlement(ports.consumer)
         self._republisher = Republisher(ports.publisher, ports.admissions, ports.leases, lanes)
         self._resting = Resting(settings.recheck_s, clock, self._back_to_window)
         self._roster = Roster()
         self._routers = Routers(chance, settings.zone, policy)
         self._rates = Rates(clock)
-        self._costs = {pool: LearnedCost() for pool in pools}
-        self._learning = Learning(self._costs, self._rates, metrics)
-        self._pauses = Pauses(ports.pauses, self._windows, self._wake, clock)
         losses = Losses(self._settlement)
         graveyard = Graveyard(ports.publisher, ports.dead_letters, self._settlement, losses, clock)
         self._repair = Repair(ports.walk, self._republisher, losses, clock)
-        self._intakes = {
-            pool: Intake(
-                ports.consumer,
-                graveyard,
-                self._settlement,
-                window,
-                self._wake,
-                clock,
-                self._learning,
-                self._rates,
-                lanes,
-            )
-            for pool, window in self._windows.items()
-        }
-        self._dispatchers = [self._dispatcher(pool) for pool in self._windows]
-        for dispatcher in self._dispatchers:
-            dispatcher.follow(policy)
+        self._pools = Pools(
+            pools,
+            lanes,
+            ports,
+            settings,
+            policy,
+            self._roster,
+            self._routers,
+            self._rates,
+            self._settlement,
+            self._resting,
+            self._republisher,
+            graveyard,
+            self._wake,
+            metrics,
+        )
+        windows = self._pools.windows
+        self._pauses = Pauses(ports.pauses, windows, self._wake, clock)
         self._shelving = Shelving(
             ports.shelves,
-            self._windows,
-            self._intakes,
+            windows,
+            self._pools.intakes,
             self._roster,
             self._pauses,
             self._settlement,
@@ -115,7 +102,7 @@ class Scheduler:
             clock,
         )
         self._upkeep = Upkeep(
-            member, ports, self._republisher, settings, self._leases_lost, lost_error, self._needs_ms
+            member, ports, self._republisher, settings, self._leases_lost, lost_error, self._pools.needs_ms
         )
         self._upkeep.promotion.follow(policy)
         self._follower = PolicyFollower(ports.policies, policy, self._follow, clock)
@@ -126,11 +113,11 @@ class Scheduler:
             self._resting,
             self._republisher,
             self._rates,
-            self._learning,
+            self._pools.learning,
             self._wake,
             clock,
             lease_ms=settings.lease_ms,
-            correct=self._correct,
+            correct=self._pools.correct,
         )
 
     @asynccontextmanager
@@ -145,12 +132,13 @@ class Scheduler:
         A part that fails ends the block with its error.
         """
         clock = self._ports.clock
-        views = Views(self._member, self._windows, self._roster, self._rates, self._costs, clock)
+        pools = self._pools
+        views = Views(self._member, pools.windows, self._roster, self._rates, pools.costs, clock)
         report = self._report = QueueReport(
             self._member,
             address,
             self._ports.membership,
-            self._windows,
+            pools.windows,
             self._rates,
             self._pauses,
             views,
@@ -170,18 +158,18 @@ class Scheduler:
                 start(wake_for_probes(self._roster, self._wake, clock)),
                 *map(start, self._upkeep.loops()),
                 start(forward_cancellations(self._ports.events, self._roster, listening)),
-                *(start(dispatcher.run()) for dispatcher in self._dispatchers),
+                *map(start, pools.dispatching()),
             ]
             # What is paused must not start because nobody had looked yet.
             await self._pauses.known.wait()
             with suppress(TimeoutError):
                 async with asyncio.timeout(POLICY_S):
                     await self._follower.known.wait()
-            feeding = [start(self._intakes[lane.pool].drain(lane)) for lane in self._lanes]
+            feeding = [*map(start, pools.feeding())]
             await listening.wait()
             feeding += [start(self._shelving.run()), start(report.run())]
             serving(True)
-            log.info("scheduler serves", extra={"address": address, "lanes": len(self._lanes)})
+            log.info("scheduler serves", extra={"address": address, "lanes": len(pools.lanes)})
             try:
                 yield
             finally:
@@ -207,50 +195,15 @@ class Scheduler:
 
     def _follow(self, policy: Policy, version: int) -> None:
         """Go by another policy from now on."""
-        for window in self._windows.values():
-            window.follow(policy)
-        for dispatcher in self._dispatchers:
-            dispatcher.follow(policy)
+        self._pools.follow(policy)
         self._routers.follow(policy)
         self._upkeep.promotion.follow(policy)
         if self._report is not None:
             self._report.follow(policy, version)
         self._wake.set()
 
-    def _correct(self, pool: str, level: Level, tenant: str, model: str, delta_work_ms: float) -> None:
-        self._windows[pool].correct(level, tenant, model, delta_work_ms)
-
-    def _needs_ms(self) -> Mapping[str, int]:
-        """Return how long a task of each model is expected to take, in milliseconds."""
-        return {
-            usual.model: int(usual.expected.execute_ms)
-            for costs in self._costs.values()
-            for usual in costs.usual(MOST_NEEDS)
-            if not usual.tenant and not usual.level
-        }
-
     def _back_to_window(self, task: Waiting) -> None:
-        self._windows[task.lane.pool].add(task)
-        self._wake.set()
+        self._pools.put_back(task)
 
     def _leases_lost(self, ids: Sequence[str]) -> None:
         self._settlement.settle(running.task for running in self._roster.lost(ids))
-
-    def _dispatcher(self, pool: str) -> Dispatcher:
-        return Dispatcher(
-            pool,
-            self._windows[pool],
-            self._intakes[pool],
-            self._roster,
-            self._routers,
-            self._rates,
-            self._ports.leases,
-            self._settlement,
-            self._resting,
-            self._republisher,
-            self._wake,
-            self._ports.clock,
-            self._metrics,
-            batch=self._settings.assign_batch,
-            lease_ms=self._settings.lease_ms,
-        )

@@ -8,7 +8,8 @@ from scheduler.routing.choice import Candidate, Errand
 from scheduler.routing.routers import Routers
 from scheduler.service.entry import Waiting
 from scheduler.service.prefixes import prefixes_of
-from scheduler.service.runners import Roster, RunnerStream, room
+from scheduler.service.runner_stream import RunnerStream, room
+from scheduler.service.runners import Roster
 from scheduler.states import Level
 
 Shares = dict[RunnerStream, list[Waiting]]
@@ -24,21 +25,23 @@ def share_out(
     """
     shares: Shares = {}
     left: list[Waiting] = []
-    desks: dict[str, _Desk] = {}
+    of_models: dict[str, list[Waiting]] = {}
     for task in tasks:
-        desk = desks.get(task.model)
-        if desk is None:
-            desk = desks[task.model] = _Desk(roster.of_model(pool, task.model), now_s)
-        stream = desk.choose(task, routers)
-        if stream is None:
-            left.append(task)
+        of_models.setdefault(task.model, []).append(task)
+    for model, wanted in of_models.items():
+        desk = _Desk(roster.of_model(pool, model), now_s)
+        alone = desk.takes_all(len(wanted))
+        if alone is not None:
+            shares[alone] = wanted
             continue
-        stream.credits -= 1
-        given = shares.get(stream)
-        if given is None:
-            shares[stream] = [task]
-        else:
-            given.append(task)
+        for task in wanted:
+            stream = desk.choose(task, routers)
+            if stream is None:
+                left.append(task)
+            else:
+                shares.setdefault(stream, []).append(task)
+    for stream, share in shares.items():
+        stream.credits -= len(share)
     return shares, left
 
 
@@ -51,11 +54,16 @@ class _Desk:
         self._critical = [room(one, one.credits, now_s) for one in self._streams]
         self._candidates: list[Candidate] = []
 
+    def takes_all(self, count: int) -> RunnerStream | None:
+        """Return the only runner, when it has room for so many tasks of any level. Nothing is to be chosen then, and on
+        one machine that is so nearly always.
+        """
+        return self._streams[0] if len(self._streams) == 1 and self._any[0] >= count else None
+
     def choose(self, task: Waiting, routers: Routers) -> RunnerStream | None:
         """Return the runner that gets a task, and count it there; None when none has credit for it."""
         free = self._critical if task.lane.level is Level.CRITICAL else self._any
         if len(self._streams) == 1:
-            # Nothing to choose, and the common case on one machine.
             place = 0 if free[0] > 0 else -1
         else:
             place = self._routed(task, free, routers)

@@ -1,4 +1,4 @@
-"""The part of the scheduler in the trace of an attempt. Called by `dispatcher.py` for tasks that are traced."""
+"""The part of the scheduler in the trace of an attempt. Called by `assigned.py` for tasks that are traced."""
 
 from observability import names, tracing
 from scheduler.service.entry import Waiting

@@ -6,6 +6,7 @@ import sys
 
 from observability import logs
 from services import settings
+from services.collecting import collect_seldom
 from services.connections import (
     BrokerSettings,
     QueueSettings,
@@ -35,6 +36,7 @@ async def main(stop: asyncio.Event) -> None:
         telemetry=telemetry,
         policy=policy.to_policy(queues.weights),
     ):
+        collect_seldom()
         await stop.wait()
 
 

@@ -20,7 +20,8 @@ from scheduler.service.entry import OpenBundle, Waiting
 from scheduler.service.rates import WINDOW_S, Rates
 from scheduler.service.republisher import Republisher
 from scheduler.service.resting import Resting
-from scheduler.service.runners import Roster, RunnerStream
+from scheduler.service.runner_stream import RunnerStream
+from scheduler.service.runners import Roster
 from scheduler.service.settlement import Settlement
 from scheduler.states import Level
 

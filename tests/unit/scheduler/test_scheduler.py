@@ -12,7 +12,7 @@ from forebay.tasks.v1.envelope_pb2 import Envelope
 from scheduler.errors import InvalidInput, ShuttingDown
 from scheduler.lanes import Lane
 from scheduler.ports.records import Cancelled, LeaseReply, Wanted, Written
-from scheduler.service import runners
+from scheduler.service import runner_stream
 from scheduler.states import Level, TaskState
 
 from .world import Runner, World, ended
@@ -349,7 +349,7 @@ async def test_a_runner_that_does_not_say_hello_is_refused(world: World) -> None
 async def test_a_runner_that_reads_nothing_is_given_up_and_costs_nobody_else_anything(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runners, "OUTBOX", 2)
+    monkeypatch.setattr(runner_stream, "OUTBOX", 2)
     reads_nothing = asyncio.Event()
 
     class Deaf(Runner):

@@ -1,13 +1,14 @@
--- Leases tasks to a runner. ARGV: retention, runner, lease ms, then id, publication and what it needs in ms of each task.
+-- Leases tasks to a runner. ARGV: retention, runner, lease ms, number of words for each task, then for each id,
+-- publication and, with three words, what it needs in ms before its deadline.
 -- Returns stamp and for each task 4 * attempt + verdict: 1 granted, 2 stale, 3 held, 0 expired.
-local runner = ARGV[2]
+local runner, words = ARGV[2], tonumber(ARGV[4])
 local until_ms = string.format('%.0f', now + ARGV[3])
 local tail = ';4' .. stamp
 local codes, leases, answered, granted = {}, {}, 0, 0
 -- Most of a call are of one queue and in their first attempt: what belongs to both is looked up once.
 local here, line, began, group
 
-for i = 4, #ARGV, 3 do
+for i = 5, #ARGV, words do
   local id = ARGV[i]
   local key = key_of .. id
   local v = call('HGET', key, 'v')
@@ -16,7 +17,7 @@ for i = 4, #ARGV, 3 do
     local state, attempt, publication, rest, deadline, queue =
       match(v, '^(%d),(%d+),(%d+)(,%d+,%d+,%d+,(%d+),([^;]+).*)$')
     if publication == ARGV[i + 1] then
-      if state == '3' and deadline ~= '0' and tonumber(deadline) <= now + ARGV[i + 2] then
+      if state == '3' and deadline ~= '0' and tonumber(deadline) <= now + (words == 3 and ARGV[i + 2] or 0) then
         local late = tonumber(deadline) <= now
         conclude(id, key, v, '9', late and 'WHILE_QUEUED' or 'CANNOT_FINISH', nil, kept_ms(key))
         code = 0

@@ -73,9 +73,6 @@ async def test_what_waits_is_counted_every_second_and_the_last_count_stands_whil
                 raise RecordsUnavailable("away")
             return [waiting(flood, 100_000)]
 
-        async def lines_before(self, pool: str, queue_time_ms: int) -> list[Line]:
-            raise AssertionError
-
         async def place(self, pool: str, level: Level, tenant: str, model: str, time_ms: int) -> int:
             raise AssertionError
 
