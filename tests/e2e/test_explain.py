@@ -13,14 +13,8 @@ import pytest
 
 from forebay.client import Client, Explanation, Priority, QueueInfo, TaskHandle, TaskState, task_spec
 from forebay.tasks.v1.task_pb2 import TaskSpec
-from tests.e2e.test_priorities import (
-    RUNNER_CREDIT,
-    SHORT,
-    busy_runner,
-    countdown,
-    ended,
-    until_running,
-)
+from tests.e2e.conftest import RUNNER_CREDIT
+from tests.e2e.test_priorities import SHORT, busy_runner, countdown, ended, until_running
 from tests.system import System, run_cli, run_json
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
@@ -67,15 +61,17 @@ def until_queue(client: Client, holds: Callable[[QueueInfo], bool]) -> QueueInfo
 
 
 def test_a_task_behind_others_says_what_is_before_it_and_when_it_starts(
-    system: System, client: Client
+    greedy_system: System, greedy: Client
 ) -> None:
-    with busy_runner(client):
+    # Without these nobody knows what such a task takes.
+    ended(greedy, greedy.submit_many([countdown(SHORT)] * 64))
+    with busy_runner(greedy):
         full = [countdown(SHORT)] * (RUNNER_CREDIT - 1)
-        until_running(client, [*client.submit_many(full[:1000]), *client.submit_many(full[1000:])])
-        client.submit_many([countdown(SHORT, Priority.HIGH)] * 40)
-        before = client.submit_many([countdown(SHORT)] * 100)
-        [asked] = client.submit_many([countdown(SHORT)])
-        found = until(client, asked, lambda one: kinds(one) == ["behind", "no_credit"])
+        until_running(greedy, [*greedy.submit_many(full[:1000]), *greedy.submit_many(full[1000:])])
+        greedy.submit_many([countdown(SHORT, Priority.HIGH)] * 40)
+        before = greedy.submit_many([countdown(SHORT)] * 100)
+        [asked] = greedy.submit_many([countdown(SHORT)])
+        found = until(greedy, asked, lambda one: kinds(one) == ["behind", "no_credit"])
         assert found.task.state is TaskState.QUEUED
         tasks = {one.priority: one.tasks for one in found.ahead}
         assert tasks[Priority.HIGH] == 40
@@ -89,19 +85,19 @@ def test_a_task_behind_others_says_what_is_before_it_and_when_it_starts(
             f"The 1 runner of 'countdown' takes no more: it holds {RUNNER_CREDIT:,} tasks"
             in found.reasons[1].detail
         )
-        shown = run_cli(system.grpc, "explain", asked.id)
+        shown = run_cli(greedy_system.grpc, "explain", asked.id)
         assert shown.returncode == 0, shown.stderr
         assert "starts before" in shown.stdout and "no credit" in shown.stdout
-        document: Any = run_json(system.grpc, "explain", asked.id)
+        document: Any = run_json(greedy_system.grpc, "explain", asked.id)
         assert [reason["kind"] for reason in document["reasons"]] == ["behind", "no_credit"]
-        queue = until_queue(client, lambda one: one.priority is Priority.NORMAL and one.depth > 90)
+        queue = until_queue(greedy, lambda one: one.priority is Priority.NORMAL and one.depth > 90)
         assert queue.queued_work_s > 0
         assert [(load.tenant, load.queued > 90, load.running) for load in queue.tenants] == [
             ("default", True, RUNNER_CREDIT - 1)
         ]
-        until_queue(client, lambda one: any(lane.in_window for lane in one.lanes))
-    task = client.wait(asked, 60)
-    story = client.explain(task)
+        until_queue(greedy, lambda one: any(lane.in_window for lane in one.lanes))
+    task = greedy.wait(asked, 60)
+    story = greedy.explain(task)
     assert story.summary.startswith("It succeeded ")
     assert [phase.state.value for phase in story.phases] == ["queued", "running", "succeeded"]
     assert task.end_time is not None and task.create_time is not None

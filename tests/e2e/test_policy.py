@@ -6,8 +6,10 @@ A task that would run for hours keeps the runner busy until everything else wait
 import json
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import numpy as np
 import pytest
 
 from forebay.client import (
@@ -20,7 +22,9 @@ from forebay.client import (
     Priority,
     ResourceExhausted,
     TaskState,
+    task_spec,
 )
+from forebay.tasks.v1.task_pb2 import TaskSpec
 from tests.e2e.test_priorities import SHORT, busy_runner, countdown, end_of, ended, until_running
 from tests.system import System, run_cli, run_json
 
@@ -94,14 +98,14 @@ def test_nothing_is_lost_and_nothing_starts_twice_while_weights_and_order_change
         assert [event.state for event in task.events].count(TaskState.RUNNING) == 1
 
 
-def test_weights_hold_for_what_waits_already(system: System, client: Client) -> None:
-    with busy_runner(client):
-        high = client.submit_many([countdown(SHORT, Priority.HIGH)] * 60)
-        low = client.submit_many([countdown(SHORT, Priority.LOW)] * 60)
-        until_running(client, [*high, *low])
-        until_followed(system, client.update_policy(weights={"high": 1, "low": 1000}).version)
-    last_low = max(end_of(task) for task in ended(client, low))
-    before = sum(end_of(task) < last_low for task in ended(client, high))
+def test_weights_hold_for_what_waits_already(greedy_system: System, greedy: Client) -> None:
+    with busy_runner(greedy):
+        high = greedy.submit_many([countdown(SHORT, Priority.HIGH)] * 60)
+        low = greedy.submit_many([countdown(SHORT, Priority.LOW)] * 60)
+        until_running(greedy, [*high, *low])
+        until_followed(greedy_system, greedy.update_policy(weights={"high": 1, "low": 1000}).version)
+    last_low = max(end_of(task) for task in ended(greedy, low))
+    before = sum(end_of(task) < last_low for task in ended(greedy, high))
     assert before < 10, f"{before} of {len(high)} HIGH tasks ended before the last LOW one"
 
 
@@ -109,13 +113,17 @@ def test_a_bad_setting_is_refused_with_the_reason_and_the_old_policy_stays(
     system: System, client: Client
 ) -> None:
     standing = client.update_policy(stretch=5)
-    with pytest.raises(InvalidArgument) as raised:
-        client.update_policy(stretch=5000, level_mode="strict", ageing_s=0)
-    assert [fault.field for fault in raised.value.faults] == ["policy.ageing", "policy.stretch"]
-    refused = run_cli(system.grpc, "policy", "set", "stretch=5000")
-    assert refused.returncode == 1
-    assert refused.stderr == "forebay: policy.stretch: must be 0 to 1000, is 5000\n"
-    assert client.policy() == standing
+    with busy_runner(client):
+        waiting = client.submit_many([countdown(SHORT, priority) for priority in Priority])
+        with pytest.raises(InvalidArgument) as raised:
+            client.update_policy(stretch=5000, level_mode="strict", ageing_s=0)
+        assert [fault.field for fault in raised.value.faults] == ["policy.ageing", "policy.stretch"]
+        refused = run_cli(system.grpc, "policy", "set", "stretch=5000")
+        assert refused.returncode == 1
+        assert refused.stderr == "forebay: policy.stretch: must be 0 to 1000, is 5000\n"
+        assert client.policy() == standing
+    # Nor does anything that runs or waits notice.
+    assert [(task.state, task.attempt) for task in ended(client, waiting)] == [(TaskState.SUCCEEDED, 1)] * 4
 
 
 def test_a_client_with_a_version_that_does_not_stand_any_more_is_told_to_look_again(
@@ -178,3 +186,22 @@ def test_a_limit_holds_while_it_stands(client: Client) -> None:
         client.update_policy(limits=None)
         (second,) = client.submit_many([countdown(SHORT)])
     assert {task.state for task in ended(client, [first, second])} == {TaskState.SUCCEEDED}
+
+
+def test_no_task_gets_into_a_full_level_by_a_change_of_its_own_level(system: System, client: Client) -> None:
+    client.update_policy(limits=[PolicyLimit(priority=Priority.HIGH, queued_tasks=1)])
+    # They wait for their time, so that no runner takes them meanwhile.
+    first, second = client.submit_many([countdown_later(Priority.LOW)] * 2)
+    raised = run_cli(system.grpc, "update", first.id, "--priority", "high")
+    assert raised.returncode == 0, raised.stderr
+    refused = run_cli(system.grpc, "update", second.id, "--priority", "high")
+    assert refused.returncode == 1
+    assert "at most 1 tasks may wait" in refused.stderr
+    assert [client.get(task).priority for task in (first, second)] == [Priority.HIGH, Priority.LOW]
+    assert client.cancel([first, second]).cancelled == 2
+
+
+def countdown_later(priority: Priority) -> TaskSpec:
+    due = datetime.now(UTC) + timedelta(hours=1)
+    turns = {"turns": np.array([SHORT], np.int64)}
+    return task_spec("countdown", tensors=turns, priority=priority, not_before=due)

@@ -4,40 +4,26 @@ A task that would run for hours keeps the runner busy until everything else wait
 nothing here depends on how fast the machine is.
 """
 
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from forebay.client import Client, Priority, TaskHandle, TaskInfo, TaskState, task_spec
 from forebay.tasks.v1.task_pb2 import TaskSpec
-from tests.system import forebay_up
+from tests.e2e.conftest import RUNNER_CREDIT
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
 ENDLESS = 1 << 60
 SHORT = 3_000
 """Turns of the countdown that take a few milliseconds."""
+STEP = 300_000
+"""Turns that take a quarter of a second: much longer than the way of a task to its runner."""
 LIMIT_S = 40.0
-RUNNER_CREDIT = 1024
-"""Tasks that the runner of one test takes from its scheduler; what it does not run waits there by level."""
-
-
-@pytest.fixture
-def greedy(tiny_models: dict[str, Path]) -> Iterator[Client]:
-    """A client of a system whose runners take many tasks, however long they last."""
-    variables = {"FOREBAY_RUNNER_CREDITS": str(RUNNER_CREDIT)}
-    with (
-        tempfile.TemporaryDirectory(prefix="forebay-greedy-") as data,
-        forebay_up(Path(data), {"countdown": tiny_models["countdown"]}, environment=variables) as running,
-        Client(running.grpc) as opened,
-    ):
-        yield opened
 
 
 def countdown(turns: int, priority: Priority = Priority.NORMAL, **labels: str) -> TaskSpec:
@@ -86,14 +72,14 @@ def done_at(task: TaskInfo) -> float:
     return task.start_time.timestamp() + task.timing.execute_s
 
 
-def test_critical_starts_first_and_low_still_progresses(client: Client) -> None:
+def test_critical_starts_first_and_low_still_progresses(greedy: Client) -> None:
     # The least urgent are there first.
     counts = {Priority.LOW: 10, Priority.NORMAL: 20, Priority.HIGH: 40, Priority.CRITICAL: 160}
     levels = [priority for priority, count in counts.items() for _ in range(count)]
-    with busy_runner(client):
-        handles = client.submit_many([countdown(SHORT, priority) for priority in levels])
-        until_running(client, handles)
-    tasks = ended(client, handles)
+    with busy_runner(greedy):
+        handles = greedy.submit_many([countdown(SHORT, priority) for priority in levels])
+        until_running(greedy, handles)
+    tasks = ended(greedy, handles)
     assert {task.state for task in tasks} == {TaskState.SUCCEEDED}
 
     ends = {
@@ -108,6 +94,26 @@ def test_critical_starts_first_and_low_still_progresses(client: Client) -> None:
     assert 5 <= meanwhile[Priority.NORMAL] <= 15
     assert 1 <= meanwhile[Priority.LOW] <= 5
     assert ends[Priority.HIGH][-1] <= ends[Priority.NORMAL][-1] <= ends[Priority.LOW][-1]
+
+
+def test_critical_tasks_start_within_one_step_of_a_flood_of_low_ones(client: Client) -> None:
+    # With the settings that are default.
+    flood = client.submit_many([countdown(STEP, Priority.LOW, flood="steps")] * 5000, timeout_s=LIMIT_S)
+    client.wait(flood[0], LIMIT_S)
+    urgent = []
+    for _ in range(6):
+        # After the first one: something has just ended, and the next LOW task begun.
+        (handle,) = client.submit_many([countdown(SHORT, Priority.CRITICAL)])
+        urgent.append(client.wait(handle, LIMIT_S))
+    client.cancel_matching(labels={"flood": "steps"})
+    ends = [end_of(one) for one in ended(client, flood) if one.state is TaskState.SUCCEEDED]
+    overtaken = sorted(
+        sum(task.create_time < end < end_of(task) for end in ends)
+        for task in urgent[1:]
+        if task.create_time is not None
+    )
+    # The one that ran; and now and then one that began while a CRITICAL task was on its way to the runner.
+    assert overtaken[2] <= 1 and overtaken[-1] <= 2, overtaken
 
 
 def test_one_critical_task_overtakes_a_flood_that_fills_the_runner_and_the_queue(greedy: Client) -> None:
@@ -167,12 +173,12 @@ def test_a_queued_task_is_cancelled_and_never_starts(client: Client) -> None:
     assert [event.state for event in task.events] == [TaskState.QUEUED, TaskState.CANCELLED]
 
 
-def test_tasks_that_wait_in_the_runner_are_cancelled_by_filter_and_the_others_run(client: Client) -> None:
-    with busy_runner(client):
-        handles = client.submit_many(
+def test_tasks_that_wait_in_the_runner_are_cancelled_by_filter_and_the_others_run(greedy: Client) -> None:
+    with busy_runner(greedy):
+        handles = greedy.submit_many(
             [countdown(SHORT, Priority.HIGH, keep="yes" if n % 2 else "no") for n in range(20)]
         )
-        until_running(client, handles)
-        assert client.cancel_matching(labels={"keep": "no"}, priorities=["high"]).cancelled == 10
-    states = [task.state for task in ended(client, handles)]
+        until_running(greedy, handles)
+        assert greedy.cancel_matching(labels={"keep": "no"}, priorities=["high"]).cancelled == 10
+    states = [task.state for task in ended(greedy, handles)]
     assert states == [TaskState.CANCELLED, TaskState.SUCCEEDED] * 10

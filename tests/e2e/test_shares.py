@@ -132,6 +132,31 @@ def before(moment: datetime, ends: Sequence[datetime | None]) -> int:
     return sum(end is not None and end < moment for end in ends)
 
 
+def test_levels_that_wait_share_the_runner_by_their_weights_and_the_lowest_progresses(
+    operator: Client,
+) -> None:
+    counts = {Priority.LOW: 20, Priority.NORMAL: 40, Priority.HIGH: 80, Priority.CRITICAL: 320}
+    levels = [level for level, count in counts.items() for _ in range(count)]
+    # What such a task takes is learned first: shares are of work, and what is expected of it counts until it has ended.
+    for _ in range(3):
+        operator.wait_many(operator.submit_many([work(SHORT, kind="levels")] * 80), LIMIT_S)
+    with busy_runner(operator):
+        # The least urgent are there first.
+        tasks = operator.submit_many([work(SHORT, level, kind="levels") for level in levels])
+    done = operator.wait_many(tasks, LIMIT_S, include_result=False)
+    ends = {
+        level: [end_of(task) for task, its in zip(done, levels, strict=True) if its is level]
+        for level in counts
+    }
+    last = max(ends[Priority.CRITICAL])
+    meanwhile = {level: before(last, ends[level]) for level in counts}
+    # By weights 64 : 16 : 4 : 1 the 320 of CRITICAL leave 80, 20 and 5 to the others; what is shared is work, and equal
+    # tasks are not equal on a busy machine.
+    assert 40 <= meanwhile[Priority.HIGH] <= 80, meanwhile
+    assert 8 <= meanwhile[Priority.NORMAL] <= 32, meanwhile
+    assert 1 <= meanwhile[Priority.LOW] <= 12, meanwhile
+
+
 def test_a_critical_task_starts_within_one_step_while_low_floods(operator: Client) -> None:
     low = operator.submit_many([work(STEP, Priority.LOW, flood="17")] * 5000, timeout_s=LIMIT_S)
     operator.wait(low[0], LIMIT_S)

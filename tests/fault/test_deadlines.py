@@ -152,4 +152,5 @@ async def test_no_task_starts_after_its_deadline_however_close_it_is(
         assert all(start is not None and start < deadlines[task_id] for start in starts), record.events
         if record.state is TaskState.EXPIRED:
             reason = record.events[-1].reason
-            assert reason == "CANNOT_FINISH" or reason.startswith("WHILE_")
+            # The last one is what a runner finds that it passed on the way there.
+            assert reason.startswith("WHILE_") or reason in ("CANNOT_FINISH", "DEADLINE_PASSED")
