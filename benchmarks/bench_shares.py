@@ -18,7 +18,8 @@ import numpy as np
 
 from benchmarks import machine
 from benchmarks.bars import at_most
-from benchmarks.scheduling.fleet import End, RunnerSpec
+from benchmarks.scheduling.fleet import RunnerSpec
+from benchmarks.scheduling.jobs import End
 from benchmarks.scheduling.scheduled import scheduled
 from benchmarks.scheduling.simulator import simulate
 from benchmarks.scheduling.tables import table

@@ -8,7 +8,8 @@ deadline first.
 from collections.abc import Callable, Sequence
 from heapq import heappop, heappush
 
-from benchmarks.scheduling.fleet import End, Job, Runner
+from benchmarks.scheduling.fleet import Runner
+from benchmarks.scheduling.jobs import End, Job
 from benchmarks.scheduling.simulator import Make
 
 Key = Callable[[Job], tuple[float, ...]]

@@ -1,12 +1,16 @@
 """Figures as tables that are Markdown, and read well on a terminal too."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
 
-from benchmarks.scheduling import figures
+from benchmarks.scheduling import fairness, figures
+from benchmarks.scheduling.jobs import Job
 from benchmarks.scheduling.simulator import Run
 from scheduler.states import Level
 
-HEAD = (
+Rows = list[tuple[str, ...]]
+
+HEAD: Final = (
     "policy",
     *(f"{level.label} {what}" for level in Level for what in ("mean", "p99")),
     "Jain",
@@ -25,23 +29,38 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join([*lines, *(_line(row, widths) for row in texts[1:])])
 
 
-def row_of(name: str, run: Run, *, fair: bool = False) -> tuple[str, ...]:
-    """Return a run's row under HEAD, with fairness between tenants where `fair` says that all of them wait."""
+def row_of(name: str, run: Run) -> tuple[str, ...]:
+    """Return a run's row under HEAD. Fairness is that between tenants while they wait in the same level for the same
+    model; empty where there is one tenant only.
+    """
     waits = figures.by_level(run)
-    tenants = figures.service(run, figures.tenant_of)
     cells = [name]
     for level in Level:
         if level in waits:
             cells += [seconds(waits[level].mean_ms), seconds(waits[level].p99_ms)]
         else:
             cells += ["", ""]
-    return (
-        *cells,
-        f"{tenants.jain:.3f}" if fair else "",
-        seconds(tenants.largest_difference_ms) if fair else "",
-        f"{figures.in_time(run):.1%}" if any(job.arrival.deadline_ms for job in run.jobs) else "",
-        f"{run.utilisation:.0%}",
-    )
+    fair = ["", ""]
+    if len({job.arrival.tenant for job in run.jobs}) > 1:
+        tenants = fairness.service(run, fairness.tenant_of, _queue_of)
+        fair = [f"{tenants.jain:.3f}", seconds(tenants.largest_difference_ms)]
+    bound = any(job.arrival.deadline_ms for job in run.jobs)
+    return (*cells, *fair, f"{figures.in_time(run):.1%}" if bound else "", f"{run.utilisation:.0%}")
+
+
+def by_tenant(runs: Mapping[str, Run]) -> tuple[tuple[str, ...], Rows]:
+    """Return a table of the waits of each tenant: its head and rows."""
+    tenants = sorted({job.arrival.tenant for run in runs.values() for job in run.jobs})
+    head = ("policy", *(f"{tenant} {what}" for tenant in tenants for what in ("mean", "p99")), "used")
+    rows: Rows = []
+    for name, run in runs.items():
+        waits = figures.by_tenant(run)
+        cells = [name]
+        for tenant in tenants:
+            found = waits.get(tenant)
+            cells += [seconds(found.mean_ms), seconds(found.p99_ms)] if found else ["", ""]
+        rows.append((*cells, f"{run.utilisation:.0%}"))
+    return head, rows
 
 
 def without_empty_columns(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -52,7 +71,12 @@ def without_empty_columns(head: Sequence[str], rows: Sequence[Sequence[str]]) ->
 
 def seconds(time_ms: float) -> str:
     """Return a time as seconds with three digits that count."""
-    return f"{time_ms / 1000:.3g} s"
+    return f"{time_ms / 1000:,.0f} s" if time_ms >= 1e6 else f"{time_ms / 1000:.3g} s"
+
+
+def _queue_of(job: Job) -> tuple[Level, str]:
+    """Tenants share within a level of a model."""
+    return job.arrival.level, job.arrival.model
 
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:

@@ -1,78 +1,30 @@
 """Laws of the order in which tasks start: for all inputs, whatever the policy says."""
 
-import ast
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count, permutations
-from pathlib import Path
 from random import Random
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scheduler import policies
 from scheduler.lanes import Lane
-from scheduler.policies.ageing import LOOK_S, longest_wait_s
 from scheduler.policies.expected import Expected
 from scheduler.policies.ordering import order_key, ranked
-from scheduler.policies.policy import LevelMode, Policy, TaskOrder
+from scheduler.policies.policy import Policy, TaskOrder
 from scheduler.states import Level
-from scheduler.window import WaitingTask, Window
+from scheduler.window import Window
+from tests.property.waiting_tasks import LEVELS, NOW_MS, TENANTS, Row, Task, policy_values, waiting
 
 quick = settings(max_examples=50, deadline=None)
 slow = settings(max_examples=8, deadline=None)
 
-Task = WaitingTask[int, None]
-Row = Window[int, None]
-LEVELS = list(Level)
-TENANTS = ["", "ann", "bob", "cid"]
 MODELS = ["a", "b"]
-NOW_MS = 1_800_000_000_000
 
-weights = st.fixed_dictionaries({level: st.integers(1, 1_000_000) for level in LEVELS})
-policy_values = st.builds(
-    Policy,
-    level_mode=st.sampled_from(LevelMode),
-    weights=weights,
-    ageing_s=st.floats(1, 60),
-    ageing_every=st.integers(2, 12),
-    order=st.sampled_from(TaskOrder),
-    stretch=st.floats(0, 1_000),
-    patience_s=st.floats(1, 604_800),
-    tenant_weights=st.dictionaries(st.sampled_from(TENANTS), st.floats(1e-300, 1e6)),
-)
 expectations = st.builds(Expected, work_ms=st.floats(0.01, 1e7), execute_ms=st.floats(0.01, 1e7))
-
-
-def waiting(
-    number: int,
-    level: Level = Level.NORMAL,
-    tenant: str = "",
-    work_ms: float = 1.0,
-    *,
-    model: str = "m",
-    lane: int = 0,
-    create_ms: int = NOW_MS,
-    deadline_ms: int = 0,
-) -> Task:
-    where = Lane("default", level, lane)
-    expected = Expected(work_ms, work_ms)
-    return WaitingTask(
-        str(number),
-        1,
-        model,
-        where,
-        create_ms,
-        number,
-        None,
-        number,
-        tenant=tenant,
-        deadline_ms=deadline_ms,
-        expected=expected,
-    )
 
 
 # --- Order ---------------------------------------------------------------------------------------------------
@@ -406,75 +358,7 @@ def test_a_flood_of_100_000_delays_the_head_of_another_tenant_by_one_start_of_ea
     assert 0 < worst <= len(others)
 
 
-# --- Starving ------------------------------------------------------------------------------------------------
-
-
-@settings(max_examples=40, deadline=None)
-@given(policy_values, st.integers(0, 2**32), st.sampled_from([1, 4, 10]))
-def test_no_task_starves_under_any_policy_and_the_bound_on_its_wait_holds(
-    policy: Policy, seed: int, starts_per_s: int
-) -> None:
-    policy = replace(policy, ageing_s=min(policy.ageing_s, 20.0))
-    random = Random(seed)
-    window: Row = Window(6, policy)
-    numbers = count()
-    here: dict[int, Task] = {}
-    overdue: dict[int, tuple[int, int]] = {}
-    """Of those who have waited for too long, by number: how many of their level were older then, and starts since."""
-    now_ms = NOW_MS
-    # Starts until each level had a turn.
-    turns = len(Level) * policy.ageing_every
-    for _ in range(600):
-        for level in LEVELS:
-            for index in range(2):
-                lane = Lane("default", level, index)
-                # Newcomers that the policy may like better: of all tenants, short, with near deadlines.
-                while window.has_room(lane):
-                    task = waiting(
-                        next(numbers),
-                        level,
-                        random.choice(TENANTS),
-                        random.choice([0.01, 1.0, 1e7]),
-                        lane=index,
-                        create_ms=now_ms,
-                        deadline_ms=random.choice([0, now_ms + 1, now_ms + 10**9]),
-                    )
-                    window.add(task)
-                    here[task.envelope] = task
-        [task] = window.take({"m": 1}, 1, {}, now_ms)
-        del here[task.envelope]
-        overdue.pop(task.envelope, None)
-        older = dict.fromkeys(Level, 0)
-        for number, late in here.items():
-            waited_ms = now_ms - late.create_time_ms
-            level = late.lane.level
-            if waited_ms > 1000 * (policy.ageing_s + LOOK_S):
-                before, starts = overdue.get(number, (older[level], 0))
-                overdue[number] = before, starts + 1
-                assert starts < turns * (before + 1)
-                if before == 0:
-                    assert waited_ms <= 1000 * longest_wait_s(policy, starts_per_s)
-            older[level] += 1
-        now_ms += 1000 // starts_per_s
-
-
-# --- Purity --------------------------------------------------------------------------------------------------
-
-IMPURE = {"asyncio", "datetime", "os", "random", "secrets", "socket", "threading", "time", "uuid"}
-MODULES = sorted(Path(policies.__path__[0]).glob("*.py"))
-
-
-@pytest.mark.parametrize("module", MODULES, ids=lambda path: path.stem)
-def test_no_policy_looks_at_a_clock_or_throws_dice(module: Path) -> None:
-    imported = set()
-    for node in ast.walk(ast.parse(module.read_text())):
-        if isinstance(node, ast.Import):
-            imported |= {alias.name.split(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            imported.add((node.module or "").split(".")[0])
-    # Due times are dates; it is told what the time is.
-    allowed = {"datetime"} if module.stem == "recurrence" else set()
-    assert imported & IMPURE <= allowed
+# --- Sameness ------------------------------------------------------------------------------------------------
 
 
 @quick

@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.scheduling import figures, tables
+from benchmarks.scheduling import fairness, figures, tables
 from benchmarks.scheduling.baselines import fifo
 from benchmarks.scheduling.fleet import RunnerSpec
 from benchmarks.scheduling.simulator import simulate
@@ -23,10 +23,10 @@ def test_a_percentile_is_a_value_that_occurred() -> None:
 
 
 def test_jains_index() -> None:
-    assert figures.jain([3, 3, 3]) == pytest.approx(1)
-    assert figures.jain([1, 0, 0, 0]) == pytest.approx(0.25)
-    assert figures.jain([2, 1]) == pytest.approx(0.9)
-    assert figures.jain([0, 0]) == 1
+    assert fairness.jain([3, 3, 3]) == pytest.approx(1)
+    assert fairness.jain([1, 0, 0, 0]) == pytest.approx(0.25)
+    assert fairness.jain([2, 1]) == pytest.approx(0.9)
+    assert fairness.jain([0, 0]) == 1
 
 
 def test_waits_by_level_and_tenant() -> None:
@@ -45,14 +45,28 @@ def test_what_still_waits_at_the_end_counts_with_what_it_has_waited() -> None:
 
 
 def test_service_counts_while_everybody_waits() -> None:
-    # Both are there from 5 on; b's last one starts at 40.
+    # b comes at 5. Starts: a at 0, b at 10, a at 20 for 20, b at 40, and the last of a, which is alone by then.
     rows = [row(0, 10), row(5, 10, "b"), row(5, 20), row(5, 10, "b"), row(5, 10)]
+    found = fairness.service(simulate(rows, ONE, fifo), fairness.tenant_of)
+    assert found.work_ms == {"a": 20, "b": 20}
+    assert found.largest_difference_ms == 20, "a's start at 20, while b has nothing more"
+    assert found.share("a") == 0.5
+    assert fairness.service(simulate([], ONE, fifo), fairness.tenant_of).work_ms == {}
+
+
+def test_differences_of_service_begin_anew_when_one_has_nothing_waiting() -> None:
+    rows = [row(0, 10), row(0, 10, "b"), *[row(0, 10)] * 5, row(100, 10, "b"), row(100, 10), row(100, 10)]
+    found = fairness.service(simulate(rows, ONE, fifo), fairness.tenant_of)
+    assert found.largest_difference_ms == 10, "what a did alone in between does not count"
+    assert found.work_ms == {"a": 10, "b": 20}
+
+
+def test_tenants_of_different_levels_do_not_share() -> None:
+    rows = [row(0, 10, "a", Level.HIGH)] * 9 + [row(0, 10, "b")] * 9
     run = simulate(rows, ONE, fifo)
-    found = figures.service(run, figures.tenant_of)
-    assert found.work_ms == {"a": 20, "b": 10}
-    assert found.largest_difference_ms == 10
-    assert found.share("a") == pytest.approx(2 / 3)
-    assert figures.service(simulate([], ONE, fifo), figures.tenant_of).work_ms == {}
+    apart = fairness.service(run, fairness.tenant_of, lambda job: job.arrival.level)
+    assert (apart.work_ms, apart.largest_difference_ms) == ({"a": 0, "b": 0}, 0)
+    assert fairness.service(run, fairness.tenant_of).largest_difference_ms == 90
 
 
 def test_deadlines_that_were_met() -> None:
