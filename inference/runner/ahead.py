@@ -6,8 +6,8 @@ from typing import Final
 
 from inference.runner.credit import CreditPool
 
-TARGET_S: Final = 0.25
-"""Work that is held ahead, in seconds: some ten times what it takes to fetch more."""
+TARGET_S: Final = 0.1
+"""Work that is held ahead, in seconds: several times what it takes to fetch more."""
 _MEMORY: Final = 0.2
 """Part that the latest report has in what is known."""
 

@@ -43,8 +43,8 @@ TENSOR_CREDITS: Final = 1024
 """Most tasks that a runner of a tensor model holds."""
 LEAST_TOGETHER: Final = 64
 """Fewest that it holds, however long they take, where they share runs."""
-LEAST_ALONE: Final = 8
-"""The same where each task is a run of its own."""
+LEAST_ALONE: Final = 3
+"""The same where each task is a run of its own: one runs, the next is there, and one place is for CRITICAL."""
 GENERATIONS_AHEAD: Final = 2
 """Tasks taken for each place of a generation engine: the next one is there when a place gets free."""
 LAST_WORDS_S: Final = 2.0

@@ -27,7 +27,7 @@ class RunnerSettings:
     metrics_listen: str = "127.0.0.1:0"
     """host:port of its Prometheus page; empty for none."""
     credits: int = 0
-    """Tasks that it takes ahead, executing ones included; 0 for a quarter of a second's work, at most 1024 (tensor), or
+    """Tasks that it takes ahead, executing ones included; 0 for a tenth of a second's work, at most 1024 (tensor), or
     twice its capacity (generation)."""
     output_flush_ms: int = 60
     """Longest time that generated text waits for more of it before it is written, in milliseconds. First tokens and
