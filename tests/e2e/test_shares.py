@@ -28,7 +28,6 @@ SCALE: Final = int(os.environ.get("FOREBAY_FAULT_SCALE") or 1)
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120 + 60 * SCALE)]
 
-FLOOD_S: Final = 10.0
 LIMIT_S: Final = 60.0
 ENDLESS: Final = 1 << 60
 SHORT: Final = 3_000
@@ -175,12 +174,12 @@ def test_low_gets_its_share_while_high_floods(operator: Client) -> None:
     flood += [work(STEP // 6, Priority.LOW, flood="18")] * lows
     with busy_runner(operator):
         tasks = operator.submit_many(flood, timeout_s=LIMIT_S)
-    time.sleep(FLOOD_S * SCALE)
+    operator.wait(tasks[240 * SCALE], LIMIT_S * SCALE, include_result=False)
     ends = stopped(operator, tasks, flood="18")
     last_high = max(end for end in ends[:highs] if end is not None)
     high, low = before(last_high, ends[:highs]), before(last_high, ends[highs:])
     # By weights 16 : 1 of the work; what is measured of equal tasks on a busy machine is not equal.
-    assert high > 100 and (low + 2) * 16 >= 0.9 * high, (high, low)
+    assert high >= 240 * SCALE and (low + 2) * 16 >= 0.9 * high, (high, low)
     assert low <= high / 16 * 1.5 + 2, (high, low)
 
 
@@ -222,8 +221,8 @@ def latencies(client: Client, count: int) -> list[float]:
 
 def test_a_task_deep_in_a_lane_is_promoted_and_meets_its_deadline(operator: Client) -> None:
     operator.update_policy(order="deadline", express_slack_s=30.0)
-    # All in one call, so that they are in one lane; far more than the window takes of it.
-    deep = [work(STEP, flood="lane")] * 2000
+    # Far more than the window takes of a tenant's lanes.
+    deep = [work(STEP, flood="lane")] * 5000
     (*flood, hurried) = operator.submit_many(
         [*deep, work(SHORT, deadline=timedelta(seconds=20), hurried="yes")], timeout_s=LIMIT_S
     )
@@ -237,10 +236,12 @@ def test_a_task_deep_in_a_lane_is_promoted_and_meets_its_deadline(operator: Clie
 def test_what_cannot_end_in_time_any_more_expires_early_and_is_not_run(operator: Client) -> None:
     learned = operator.wait_many(operator.submit_many([work(2 * STEP, kind="slow")] * 80), LIMIT_S)
     assert {task.state for task in learned} == {TaskState.SUCCEEDED}
-    # Nine of ten took longer than this. Now and then one is let through, to see whether that still holds; and one whose
-    # way took longer than its whole time says nothing.
+    # They took twice as long. Now and then one is let through, to see whether that still holds; and one whose way
+    # took longer than its whole time says nothing.
+    ends = [end_of(task) for task in learned]
+    too_soon = (max(ends) - min(ends)) / (len(ends) - 1) / 2
     for _ in range(30):
-        hurried = operator.submit_many([work(2 * STEP, kind="slow", deadline=timedelta(milliseconds=60))])
+        hurried = operator.submit_many([work(2 * STEP, kind="slow", deadline=too_soon)])
         task = operator.get(operator.wait_many(hurried, LIMIT_S)[0])
         assert task.state is TaskState.EXPIRED
         if task.events[-1].reason == "CANNOT_FINISH":

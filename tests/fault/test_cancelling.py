@@ -183,7 +183,7 @@ async def test_a_kernel_that_cannot_be_stopped_ends_with_its_process_and_harms_n
     data: Path, tmp_path: Path
 ) -> None:
     model = {"product": save_one_kernel(tmp_path / "product.onnx")}
-    environment = {"FOREBAY_RUNNER_HARD_KILL_AFTER_S": f"{HARD_KILL_S:g}"}
+    environment = {"FOREBAY_RUNNER_HARD_KILL_AFTER_S": f"{HARD_KILL_S:g}", "FOREBAY_RUNNER_CREDITS": "64"}
 
     def product(size: int) -> TaskSpec:
         return task_spec("product", tensors={"size": np.array([size], np.int64)})
