@@ -11,6 +11,7 @@ not to the past, and neither collects credit by being idle nor pays for what oth
 from collections.abc import Collection, Mapping
 from typing import Final, Protocol
 
+from scheduler.policies.usual_start import UsualStart
 from scheduler.states import Level
 
 DEFAULT_WEIGHTS: Final[Mapping[Level, int]] = {
@@ -23,8 +24,6 @@ OWED: Final = 8.0
 """Starts of usual cost that corrections may put a level, or a tenant, before the present: more at once would let it
 shut out those who came while it was charged too much.
 """
-_MEMORY: Final = 1 / 64
-"""How much one start changes what counts as a usual cost."""
 
 
 class Levels(Protocol):
@@ -55,8 +54,7 @@ class WeightedLevels:
         self._step = _steps(weights)
         self._counter = [0.0] * len(self._step)
         self._now = 0.0
-        self._usual = 1.0
-        self._starts = 0
+        self._usual = UsualStart()
 
     def follow(self, weights: Mapping[Level, int]) -> None:
         """Share by other weights from now on: what a level is ahead or owed, in cost, stays as it is."""
@@ -80,7 +78,7 @@ class WeightedLevels:
         """Return which of the waiting levels is next, or None when none waits. Ties go to the higher level."""
         best: Level | None = None
         best_tag = 0.0
-        counter, step, usual = self._counter, self._step, self._usual
+        counter, step, usual = self._counter, self._step, self._usual.cost
         for level in waiting:
             tag = counter[level] + usual * step[level]
             if best is None or tag < best_tag or (tag == best_tag and level < best):
@@ -93,15 +91,12 @@ class WeightedLevels:
         each = cost / starts
         self._now = max(self._now, counter + (cost - each) * self._step[level])
         self._counter[level] = counter + cost * self._step[level]
-        # The mean of all at first: what a new level is compared with must not be a guess.
-        self._starts += starts
-        memory = starts * _MEMORY if self._starts * _MEMORY > 1.0 else starts / self._starts
-        self._usual += (each - self._usual) * (memory if memory < 1.0 else 1.0)
+        self._usual.note(each, starts)
 
     def correct(self, level: Level, cost: float) -> None:
         """Add what a start did cost beyond what it was charged; below 0 when it was charged too much."""
         counter, step = self._counter[level], self._step[level]
-        least = min(counter, self._now - OWED * self._usual * step)
+        least = min(counter, self._now - OWED * self._usual.cost * step)
         self._counter[level] = max(counter + cost * step, least)
 
 

@@ -3,7 +3,8 @@
 The virtual token counter (Sheng et al., "Fairness in Serving Large Language Models", OSDI 2024), counting expected work
 in place of tokens: every tenant has a counter that grows by work / weight with each start, and whose is lowest is
 next. A tenant that had nothing waiting is lifted to the lowest counter of those who wait, or to that of the last one
-who did: being away earns nothing, and a flood is behind everybody who asks for less.
+who did, less a few starts at most that it did not use of its share lately: being away for long earns nothing more, and
+a flood is behind everybody who asks for less.
 """
 
 from heapq import heapify, heappop, heappush, heapreplace
@@ -12,15 +13,12 @@ from typing import Final
 
 from scheduler.policies.levels import OWED
 from scheduler.policies.policy import Policy
+from scheduler.policies.usual_start import UsualStart
 
 REMEMBERED: Final = 1_000
-"""Most tenants with nothing waiting whose counters are kept. Kept are those that are ahead: all others would be lifted
-anyway when they come back.
-"""
+"""Most tenants with nothing waiting whose counters are kept. Of more, those that are least ahead are forgotten."""
 LEAST_WEIGHT: Final = 1e-6
 """Weights below count as this: a single start must not put a counter beyond what can be counted."""
-_MEMORY: Final = 1 / 64
-"""How much one start changes what counts as usual work."""
 
 Place = tuple[float, int, str]
 """Of a tenant in line: its counter, a number that grows with each place given, and its name."""
@@ -29,7 +27,7 @@ Place = tuple[float, int, str]
 class TenantShares:
     """Chooses whose task is next. Work is in milliseconds of one runner's time."""
 
-    __slots__ = ("_counters", "_line", "_now", "_places", "_starts", "_turn", "_usual", "_weights")
+    __slots__ = ("_counters", "_line", "_now", "_places", "_turn", "_usual", "_weights")
 
     def __init__(self, policy: Policy) -> None:
         self._weights = policy.tenant_weights
@@ -41,8 +39,7 @@ class TenantShares:
         self._now = 0.0
         """The lowest counter of those who wait, when it was last asked for; then that of the last one who did."""
         self._turn = 0
-        self._usual = 1.0
-        self._starts = 0
+        self._usual = UsualStart()
 
     def arrive(self, tenant: str) -> None:
         """Note that a tenant who had nothing waiting has something now."""
@@ -72,10 +69,7 @@ class TenantShares:
         after = before + work_ms / self._weight(tenant)
         # Beside a very large counter, little work would be nothing at all, and its tenant always the next.
         self._counters[tenant] = after if after > before else nextafter(before, inf)
-        # The mean of all at first: nobody is owed a guess.
-        self._starts += starts
-        memory = starts * _MEMORY if self._starts * _MEMORY > 1.0 else starts / self._starts
-        self._usual += (work_ms / starts - self._usual) * (memory if memory < 1.0 else 1.0)
+        self._usual.note(work_ms / starts, starts)
         self._put_in_line(tenant)
 
     def correct(self, tenant: str, work_ms: float) -> None:
@@ -114,7 +108,7 @@ class TenantShares:
 
     def _credit(self, tenant: str) -> float:
         """Return how far before the present a tenant may be that did not use its share lately."""
-        return OWED * self._usual / self._weight(tenant)
+        return OWED * self._usual.cost / self._weight(tenant)
 
     def _put_in_line(self, tenant: str) -> None:
         """Give a tenant its place, by its counter, behind those who have the same."""
