@@ -54,7 +54,7 @@ def service(
 ) -> Service:
     """Return what each received of each queue while everybody waited in it; `queue` says who shares with whom."""
     slots = {runner.spec.id: runner.spec.slots for runner in run.runners}
-    everybody = sorted({whose(job) for job in run.jobs if job.start_ms == job.start_ms})
+    everybody = sorted({whose(job) for job in run.jobs if job.started})
     received = dict.fromkeys(everybody, 0.0)
     pairs: dict[tuple[Hashable, str, str], _Pair] = {}
     waiting: dict[Hashable, Counter[str]] = {}
@@ -109,10 +109,9 @@ def _moments(jobs: Sequence[Job]) -> Iterator[tuple[Job, bool]]:
     """
     moments = []
     for job in jobs:
-        started = job.start_ms == job.start_ms
-        if started or job.end is End.NOT_YET:
+        if job.started or job.end is End.NOT_YET:
             moments.append((job.arrival.time_ms, False, job.number, job))
-        if started:
+        if job.started:
             moments.append((job.start_ms, True, job.number, job))
     for _, starts, _, job in sorted(moments, key=lambda one: one[:3]):
         yield job, starts

@@ -23,9 +23,9 @@ def waits(run: Run, jobs: Iterable[Job] | None = None) -> Waits:
     have waited by then; those that ended without a start do not count.
     """
     found = sorted(
-        job.wait_ms if _has_started(job) else run.ended_ms - job.arrival.time_ms
+        job.wait_ms if job.started else run.ended_ms - job.arrival.time_ms
         for job in (run.jobs if jobs is None else jobs)
-        if _has_started(job) or (job.end is End.NOT_YET and job.arrival.time_ms <= run.ended_ms)
+        if job.started or (job.end is End.NOT_YET and job.arrival.time_ms <= run.ended_ms)
     )
     if not found:
         return Waits(0, 0.0, 0.0)
@@ -53,7 +53,3 @@ def in_time(run: Run) -> float:
     """Return which part of the tasks with a deadline met it; 1 when none has one."""
     bound = [job for job in run.jobs if job.arrival.deadline_ms]
     return sum(job.in_time for job in bound) / len(bound) if bound else 1.0
-
-
-def _has_started(job: Job) -> bool:
-    return job.start_ms == job.start_ms

@@ -4,7 +4,7 @@ gives way to whom is chosen by the real rule of the generation engine (inference
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from math import ceil, isnan
+from math import ceil
 
 from benchmarks.scheduling.jobs import End, Job
 from inference.generate.preemption import Candidate, choose_victim, gives_way, turn
@@ -142,7 +142,7 @@ class Runner:
 
     def _execute(self, job: Job, now_ms: float) -> None:
         job.runner = self.spec.id
-        if isnan(job.start_ms):
+        if not job.started:
             job.start_ms = now_ms
         self._seats[job] = None
         deadline_ms = job.arrival.deadline_ms

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from enum import Enum
-from math import nan
+from math import isnan, nan
 
 from benchmarks.scheduling.traces import Arrival
 
@@ -41,6 +41,11 @@ class Job:
     def id(self) -> str:
         """Its name in this run."""
         return f"task-{self.number:09d}"
+
+    @property
+    def started(self) -> bool:
+        """Whether it has begun, now or before."""
+        return not isnan(self.start_ms)
 
     @property
     def wait_ms(self) -> float:
