@@ -17,7 +17,7 @@ RUNNER_CREDIT: Final = 1024
 @pytest.fixture(scope="module")
 def greedy_system(tiny_models: dict[str, Path]) -> Iterator[System]:
     """A system whose runner of `countdown` takes many tasks, however long they last: others take what they do in a
-    quarter of a second, and all other tasks wait at the scheduler.
+    tenth of a second, and all other tasks wait at the scheduler.
     """
     variables = {"FOREBAY_RUNNER_CREDITS": str(RUNNER_CREDIT)}
     # Not below pytest's own folder: the path of a socket inside must stay under 108 bytes.

@@ -9,7 +9,6 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -17,9 +16,10 @@ from typing import Final
 import numpy as np
 import pytest
 
-from forebay.client import Client, PolicyChanges, Priority, TaskHandle, TaskInfo, TaskState, task_spec
+from forebay.client import Client, PolicyChanges, Priority, TaskHandle, TaskState, task_spec
 from forebay.tasks.v1.task_pb2 import TaskSpec
 from services.api_keys import line_of, new_key
+from tests.e2e.test_priorities import busy_runner, end_of
 from tests.system import System, forebay_up
 from tests.tiny_models import save_countdown
 
@@ -29,7 +29,6 @@ SCALE: Final = int(os.environ.get("FOREBAY_FAULT_SCALE") or 1)
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120 + 60 * SCALE)]
 
 LIMIT_S: Final = 60.0
-ENDLESS: Final = 1 << 60
 SHORT: Final = 3_000
 """Turns of the countdown that take a few milliseconds."""
 STEP: Final = 60_000
@@ -99,24 +98,6 @@ def work(
     if deadline is None:
         return task_spec("countdown", tensors=tensors, priority=priority, labels=labels)
     return task_spec("countdown", tensors=tensors, priority=priority, labels=labels, deadline=deadline)
-
-
-@contextmanager
-def busy_runner(client: Client) -> Iterator[None]:
-    """Keep the runner busy during the block."""
-    (gate,) = client.submit_many([work(ENDLESS, Priority.CRITICAL)])
-    for update in client.watch([gate], timeout_s=LIMIT_S):
-        if update.state is TaskState.RUNNING:
-            break
-    try:
-        yield
-    finally:
-        assert client.cancel(gate).cancelled == 1
-
-
-def end_of(task: TaskInfo) -> datetime:
-    assert task.end_time is not None
-    return task.end_time
 
 
 def stopped(client: Client, tasks: Sequence[TaskHandle], **labels: str) -> list[datetime | None]:
