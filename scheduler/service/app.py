@@ -5,6 +5,7 @@ import secrets
 import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 
 from forebay.dispatch.v1.dispatch_service_pb2_grpc import add_DispatchServiceServicer_to_server
 from observability import names, tracing
@@ -43,6 +44,7 @@ from services.connections import (
     TelemetrySettings,
 )
 from services.lifecycle import Service, grpc_server
+from services.log_waiting import until_log_answers
 from services.status import to_status
 
 SERVICE_NAME = "forebay.dispatch.v1.DispatchService"
@@ -62,11 +64,13 @@ async def build(
     """Run a scheduler while the context is open; yields the address of its gRPC server.
 
     Leaving it refuses new runners, lets running tasks end within the grace period, acknowledges what is settled,
-    and closes everything in reverse order. Raises StartupRefused, RecordsUnavailable or LogUnavailable.
+    and closes everything in reverse order. Waits for a broker that is away. Raises StartupRefused, RecordsUnavailable,
+    or LogUnavailable when the broker does not open the lanes.
     """
     kept = retention.limits()
     registry = new_registry()
     member = f"{socket.gethostname()}-{secrets.token_hex(4)}"
+    clock = SystemClock()
     async with AsyncExitStack() as stack:
         endpoint = telemetry.otlp_endpoint
         stack.callback(
@@ -76,7 +80,9 @@ async def build(
         stack.push_async_callback(store.aclose)
         if broker.admin_url:
             topics = [(pool, level) for pool in queues.pools for level in Level]
-            await ensure_topics(broker.admin_url, broker.namespace, topics, queues.lanes)
+            await until_log_answers(
+                partial(ensure_topics, broker.admin_url, broker.namespace, topics, queues.lanes), clock
+            )
         publisher = PulsarPublisher(broker.url, broker.namespace, timeout_s=broker.send_timeout_s)
         stack.push_async_callback(publisher.close)
         lanes = [
@@ -112,7 +118,7 @@ async def build(
                 events=RedisEvents(store),
                 membership=RedisMembership(store),
                 time=RedisStoreTime(store),
-                clock=SystemClock(),
+                clock=clock,
             ),
             settings,
             queues.pools,

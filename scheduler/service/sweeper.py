@@ -134,10 +134,14 @@ class Sweeper:
         """Complete what others began: publish or park, and tell parents of children that they do not know."""
         if not partitions:
             return False
+        again = 0
         for ticket, tasks in await self._store.unpublished(partitions, self._republish_after_ms, LIMIT):
             await self._children.link([task for task in tasks if not task.publication])
-            if self._outgoing.offer(tasks, [ticket]) and tasks:
-                log.warning("publication without acknowledgement made again", extra={"tasks": len(tasks)})
+            if self._outgoing.offer(tasks, [ticket]):
+                again += len(tasks)
+        if again:
+            # One ticket is one partition's part of a submit: a broker's death leaves hundreds of them.
+            log.warning("publications without acknowledgement made again", extra={"tasks": again})
         # What is left of them comes with the next sweep: these stay until they are on the log.
         return False
 

@@ -5,6 +5,7 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from prometheus_client import CollectorRegistry
@@ -28,7 +29,6 @@ from scheduler.adapters.redis import (
     RedisStoreTime,
     connect,
 )
-from scheduler.errors import LogUnavailable
 from scheduler.lanes import Lane, tenant_lanes
 from scheduler.policies.policy import DEFAULT_POLICY, Policy
 from scheduler.states import Level
@@ -50,6 +50,7 @@ from services.gateway.http import application, http_server
 from services.gateway.key_file import key_file_followed
 from services.gateway.lanes import LaneChooser, lanes_counted
 from services.gateway.limits import InFlight
+from services.gateway.log_opening import log_opening
 from services.gateway.publisher import bundle_publisher
 from services.gateway.quotas import Quotas, quotas_kept
 from services.gateway.settings import GatewaySettings
@@ -85,7 +86,7 @@ async def build(
 ) -> AsyncIterator[Gateway]:
     """Run a gateway on real servers while the block lasts.
 
-    Raises StartupRefused when it cannot start, LogUnavailable when the broker's admin API does not answer.
+    A log that is away only makes submits fail. Raises StartupRefused, also in an ExceptionGroup, when it cannot start.
     """
     settings.check()
     limits = retention.limits()
@@ -98,13 +99,18 @@ async def build(
         store = connect(redis.url, timeout_s=redis.timeout_s)
         stack.push_async_callback(store.aclose)
         stack.callback(_LOG.info, "closing records")
-        if broker.admin_url:
-            topics = [(pool, level) for pool in queues.pools for level in Level]
-            await ensure_topics(broker.admin_url, broker.namespace, topics, queues.lanes)
-        log = PulsarPublisher(broker.url, broker.namespace, timeout_s=broker.send_timeout_s)
+        made = asyncio.Event()
+        log = PulsarPublisher(broker.url, broker.namespace, timeout_s=broker.send_timeout_s, topics_made=made)
         stack.push_async_callback(log.close)
         stack.callback(_LOG.info, "closing log")
-        await _open_producers(log, settings, queues)
+        clock = SystemClock()
+        await stack.enter_async_context(
+            log_opening(
+                partial(_make_topics, broker, queues, made),
+                partial(log.open, _first_lanes(settings, queues)),
+                clock,
+            )
+        )
         ports = Ports(
             admissions=RedisAdmission(store, limits),
             queries=RedisQueries(store, limits),
@@ -119,7 +125,7 @@ async def build(
             membership=RedisMembership(store),
             log=log,
             time=RedisStoreTime(store),
-            clock=SystemClock(),
+            clock=clock,
         )
         gateway = await stack.enter_async_context(serve(settings, queues, ports, new_registry(), policy))
         yield gateway
@@ -210,15 +216,19 @@ async def _policy_followed(follower: PolicyFollower) -> AsyncIterator[None]:
             running.cancel()
 
 
-async def _open_producers(log: PulsarPublisher, settings: GatewaySettings, queues: QueueSettings) -> None:
-    """Open what the tenant's tasks will need. A broker that is away is no reason not to start: reading works."""
-    lanes = [
+async def _make_topics(broker: BrokerSettings, queues: QueueSettings, made: asyncio.Event) -> None:
+    """Make the topics where they must be made, and say that they are there. Raises as `ensure_topics` does."""
+    if broker.admin_url:
+        topics = [(pool, level) for pool in queues.pools for level in Level]
+        await ensure_topics(broker.admin_url, broker.namespace, topics, queues.lanes)
+    made.set()
+
+
+def _first_lanes(settings: GatewaySettings, queues: QueueSettings) -> list[Lane]:
+    """Return the lanes that the tenant's tasks will need."""
+    return [
         Lane(pool, level, index)
         for pool in queues.pools
         for level in Level
         for index in tenant_lanes(settings.tenant, queues.lanes)
     ]
-    try:
-        await log.open(lanes)
-    except LogUnavailable as error:
-        _LOG.warning("producers not open yet", extra={"reason": error.reason})

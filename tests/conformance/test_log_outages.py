@@ -84,6 +84,21 @@ async def test_a_broker_that_is_away_makes_publishing_fail_in_time_and_closing_s
             await publisher.publish(Lane("default", Level.LOW, 1), b"a lane never opened", {})
 
 
+async def test_nothing_is_put_on_topics_that_are_not_made_yet(pulsar_lite: PulsarLite) -> None:
+    made, lane = asyncio.Event(), Lane(new_pool(), Level.LOW, 0)
+    async with AsyncExitStack() as stack:
+        publisher = PulsarPublisher(pulsar_lite.url, NAMESPACE, timeout_s=0.5, topics_made=made)
+        stack.push_async_callback(publisher.close)
+        with pytest.raises(LogUnavailable):
+            await publisher.publish(lane, b"too soon", {})
+        made.set()
+        await publisher.publish(lane, b"now", {})
+        consumer = PulsarConsumer(pulsar_lite.url, NAMESPACE, [lane], "shared")
+        stack.push_async_callback(consumer.close)
+        await consumer.open()
+        assert await payloads(consumer, lane, 1) == [b"now"]
+
+
 async def test_closing_with_sends_pending_fails_them(own_pulsar_lite: PulsarLite) -> None:
     lane = Lane("default", Level.LOW, 0)
     publisher = PulsarPublisher(own_pulsar_lite.url, NAMESPACE, timeout_s=30, grace_s=0.1)

@@ -7,7 +7,7 @@ import pytest
 from aiohttp import web
 
 from scheduler.adapters.pulsar import ensure_topics
-from scheduler.errors import StartupRefused
+from scheduler.errors import LogUnavailable, StartupRefused
 from scheduler.states import Level
 
 QUEUES = [("default", Level.LOW)]
@@ -162,4 +162,41 @@ async def test_a_namespace_that_is_never_there_is_refused(
     monkeypatch.setattr("scheduler.adapters.pulsar.topics.BUSY_PAUSE_S", 0.0)
     admin.starting = 1_000
     with pytest.raises(StartupRefused, match="Namespace policies does not exist"):
+        await ensure_topics(admin.url, "public/default", QUEUES, 8)
+
+
+async def test_a_broker_that_takes_too_long_is_unavailable_and_the_next_call_goes_on_from_there(
+    admin: FakeAdmin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subscribe, enough = admin._subscribe, asyncio.Event()
+
+    async def linger(request: web.Request) -> web.Response:
+        await enough.wait()
+        return await subscribe(request)
+
+    monkeypatch.setattr(admin, "_subscribe", linger)
+    await admin.stop()
+    await admin.start()
+    with pytest.raises(LogUnavailable, match=r"did not make the topics within 0\.2 s"):
+        await ensure_topics(admin.url, "public/default", QUEUES, 8, timeout_s=0.2)
+    enough.set()
+    assert admin.partitions == {TOPIC: 9}
+    await ensure_topics(admin.url, "public/default", QUEUES, 8)
+
+
+async def test_a_broker_that_dies_in_the_middle_of_an_answer_is_unavailable(
+    admin: FakeAdmin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def die(request: web.Request) -> web.StreamResponse:
+        answer = web.StreamResponse(headers={"Content-Length": "100"})
+        await answer.prepare(request)
+        await answer.write(b'{"part')
+        assert request.transport is not None
+        request.transport.close()
+        return answer
+
+    monkeypatch.setattr(admin, "_read", die)
+    await admin.stop()
+    await admin.start()
+    with pytest.raises(LogUnavailable, match="does not answer"):
         await ensure_topics(admin.url, "public/default", QUEUES, 8)

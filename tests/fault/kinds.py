@@ -47,7 +47,7 @@ async def nothing_is_left(client: AsyncClient) -> None:
     """Wait until every counter says that there is nothing, in whatever state: they are counted a moment later."""
     counts: list[tuple[int, int, int]] = []
     try:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(LIMIT_S):
             while True:
                 counts = [(queue.depth, queue.running, queue.waiting) for queue in await client.queues()]
                 if not any(map(any, counts)):

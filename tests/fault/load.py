@@ -24,8 +24,6 @@ from forebay.client import (
 from forebay.tasks.v1.task_pb2 import TaskSpec
 from tests.fault.history import RUN_LABEL, History
 
-WAIT_S = 60.0
-"""Longest wait for the results of one batch, outages included."""
 LEVELS = ("critical", "high", "normal", "low")
 
 
@@ -52,6 +50,8 @@ class Load:
     workers: int = 8
     submit_s: float = 30.0
     """Longest time that one submit may take."""
+    wait_s: float = 60.0
+    """Longest wait for the results of one batch, outages included."""
     refusals: list[Refusal] = field(default_factory=list)
 
     async def run(self) -> None:
@@ -65,7 +65,7 @@ class Load:
         """Submit the tasks of these numbers and wait for their answers, batch after batch."""
         while batch := list(islice(numbers, self.batch)):
             handles = await self._submit([self.spec(number) for number in batch])
-            for number, info in zip(batch, await self.client.wait_many(handles, WAIT_S), strict=True):
+            for number, info in zip(batch, await self.client.wait_many(handles, self.wait_s), strict=True):
                 self.history.observe("its client", info)
                 self._check_answer(number, info)
 

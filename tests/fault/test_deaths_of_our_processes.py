@@ -19,7 +19,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(120 + 20 * SCALE)]
 
 REPAIRS = {"FOREBAY_SCHEDULER_LEASE_MS": "1500", "FOREBAY_SCHEDULER_REPUBLISH_AFTER_MS": "1500"}
 """Repairs begin soon, so that the test ends soon."""
-BACK_S = 30.0
+BACK_S = 90.0
+"""The supervisor gives each start 60 s, and then the next one: more than one start."""
 
 
 async def back(system: System, name: str, printed: int) -> None:

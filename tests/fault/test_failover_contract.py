@@ -21,6 +21,7 @@ from tests.fault.conftest import SCALE
 from tests.fault.history import RUN_LABEL, watched
 from tests.fault.kinds import LIMIT_S, LOOK_S, add, nothing_is_left, picky
 from tests.fault.load import Load
+from tests.fault.test_deaths_of_our_processes import back
 from tests.fault.test_failover import lanes_in_use, second_scheduler, settled
 from tests.fixtures.pulsar import ApachePulsar
 from tests.system import forebay_up
@@ -121,7 +122,7 @@ async def test_the_other_scheduler_goes_on_with_delays_families_schedules_and_re
                     taken_s = (datetime.now(UTC) - killed).total_seconds()
                     await taken(store, set(sweeping), set(sweeping.values()))
                     swept_s = (datetime.now(UTC) - killed).total_seconds()
-                await asyncio.to_thread(system.wait_line, r"^scheduler +ready after", 30, after=printed)
+                await back(system, "scheduler", printed)
                 await client.wait_many(handles, LIMIT_S, include_result=False)
                 await client.schedules.delete(SCHEDULE)
                 fired = [info async for info in client.list(labels=fired_labels)]

@@ -33,12 +33,15 @@ class PulsarPublisher:
         timeout_s: float = 10.0,
         max_in_flight: int = 256,
         grace_s: float = 2.0,
+        topics_made: asyncio.Event | None = None,
     ) -> None:
+        """`topics_made` says that what is put on topics will be kept: senders wait for it. None: it is so already."""
         self._client = open_client(url, timeout_s)
         self._namespace = namespace
         self._timeout_s = timeout_s
         self._max_in_flight = max_in_flight
         self._grace_s = grace_s
+        self._topics_made = topics_made
         self._slots = asyncio.Semaphore(max_in_flight)
         self._in_flight = 0
         self._idle = asyncio.Event()
@@ -133,6 +136,8 @@ class PulsarPublisher:
             self._idle.set()
 
     async def _producer(self, topic: str) -> Any:
+        if self._topics_made is not None:
+            await self._topics_made.wait()
         async with self._opening.setdefault(topic, asyncio.Lock()):
             if self._closed:
                 raise LogUnavailable("the log's publisher is closed")

@@ -50,10 +50,10 @@ async def ensure_topics(
     Idempotent, and harmless when several processes do it at once: what is there stays as it is, except that the
     namespace's retention is set, and that a topic with fewer partitions gets what it lacks: every lane is read, so a
     task may be on any of them. `admin_url` is the cluster's web service, such as `http://127.0.0.1:8080`. `timeout_s`
-    bounds the whole.
+    bounds the whole; what was made until then stays, and the next call goes on from there.
 
-    Raises LogUnavailable when the cluster does not answer, StartupRefused when it refuses, or when a topic exists
-    with more partitions (nobody would read the tasks on the others).
+    Raises LogUnavailable when the cluster does not answer in time, StartupRefused when it refuses, or when a topic
+    exists with more partitions (nobody would read the tasks on the others).
     """
     queues = list(queues)
     try:
@@ -72,9 +72,13 @@ async def ensure_topics(
                 plain += [unreadable_topic(namespace, pool), parked_topic(namespace, pool)]
             for topic in plain:
                 await admin.call("PUT", _path(topic), {}, exists_is_fine=True)
-    except (aiohttp.ClientConnectionError, TimeoutError) as error:
+    except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError) as error:
         why = str(error) or type(error).__name__
         raise LogUnavailable(f"the broker's admin API at {admin_url} does not answer: {why}") from error
+    except TimeoutError as error:
+        raise LogUnavailable(
+            f"the broker's admin API at {admin_url} did not make the topics within {timeout_s:g} s"
+        ) from error
 
 
 def _path(topic: str) -> str:

@@ -121,6 +121,17 @@ async def test_what_a_dead_gateway_left_half_done_is_completed(world: World) -> 
         assert len(world.log.parked["default"]) == count
 
 
+async def test_publications_that_were_lost_together_are_told_in_one_line(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    for partition in range(20):
+        await world.wait(in_ms=60_000, partition=partition, complete=False)
+    async with world.scheduler():
+        await world.pass_time(7)
+    told = [record for record in caplog.records if "made again" in record.getMessage()]
+    assert [record.__dict__["tasks"] for record in told] == [20]
+
+
 async def test_a_child_whose_parent_ended_before_they_were_linked_goes_on(world: World) -> None:
     async with world.scheduler() as scheduler, world.attached(scheduler, credits=1) as runner:
         parent = (await world.submit(1))[0]
