@@ -205,11 +205,15 @@ def test_a_task_deep_in_a_lane_is_promoted_and_meets_its_deadline(operator: Clie
     operator.update_policy(order="deadline", express_slack_s=30.0)
     # Far more than the window takes of a tenant's lanes.
     flood = operator.submit_many([work(STEP, flood="lane")] * 5000, timeout_s=LIMIT_S)
-    # In a call of its own, behind all of them: several calls at once overtake each other on their way.
-    [hurried] = operator.submit_many([work(SHORT, deadline=timedelta(seconds=20), hurried="yes")])
-    task = operator.wait(hurried, LIMIT_S)
-    assert task.state is TaskState.SUCCEEDED
-    assert "PROMOTED" in [event.reason for event in operator.get(task).events]
+    # Each in a call of its own, behind all of them: several calls at once overtake each other on their way. The first
+    # may be spared the wait: a gateway that has not counted the flood yet gives a tenant of few tasks an empty lane.
+    for _ in range(3):
+        [hurried] = operator.submit_many([work(SHORT, deadline=timedelta(seconds=20), hurried="yes")])
+        task = operator.wait(hurried, LIMIT_S)
+        assert task.state is TaskState.SUCCEEDED
+        if promoted := "PROMOTED" in [event.reason for event in operator.get(task).events]:
+            break
+    assert promoted
     done = before(end_of(task), stopped(operator, flood, flood="lane"))
     assert done < 1500, f"{done} of {len(flood)} were done before it: there was no need to promote it"
 
@@ -217,15 +221,14 @@ def test_a_task_deep_in_a_lane_is_promoted_and_meets_its_deadline(operator: Clie
 def test_what_cannot_end_in_time_any_more_expires_early_and_is_not_run(operator: Client) -> None:
     learned = operator.wait_many(operator.submit_many([work(2 * STEP, kind="slow")] * 80), LIMIT_S)
     assert {task.state for task in learned} == {TaskState.SUCCEEDED}
-    # They took twice as long. Now and then one is let through, to see whether that still holds; and one whose way
-    # took longer than its whole time says nothing.
+    # They took twice as long. Now and then one is let through, to see whether that still holds: it may end in time on
+    # a machine that has become faster; and one whose way took longer than its whole time says nothing.
     ends = [end_of(task) for task in learned]
     too_soon = (max(ends) - min(ends)) / (len(ends) - 1) / 2
     for _ in range(30):
         hurried = operator.submit_many([work(2 * STEP, kind="slow", deadline=too_soon)])
         task = operator.get(operator.wait_many(hurried, LIMIT_S)[0])
-        assert task.state is TaskState.EXPIRED
         if task.events[-1].reason == "CANNOT_FINISH":
             break
-    assert task.events[-1].reason == "CANNOT_FINISH"
+    assert task.state is TaskState.EXPIRED and task.events[-1].reason == "CANNOT_FINISH"
     assert task.attempt == 0 and task.deadline is not None and end_of(task) < task.deadline
