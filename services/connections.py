@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from scheduler.adapters.retention import Retention
 from scheduler.errors import StartupRefused
+from scheduler.states import Level
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,10 @@ class QueueSettings:
     """Partitions of each queue's topic."""
     weights: tuple[str, ...] = ("critical=64", "high=16", "normal=4", "low=1")
     """Share of each level when all are busy, as `level=weight`."""
+
+    def every(self) -> list[tuple[str, Level]]:
+        """Return every queue there is: its pool and its level."""
+        return [(pool, level) for pool in self.pools for level in Level]
 
 
 @dataclass(frozen=True, slots=True)

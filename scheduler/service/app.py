@@ -79,9 +79,9 @@ async def build(
         store = connect(redis.url, timeout_s=redis.timeout_s)
         stack.push_async_callback(store.aclose)
         if broker.admin_url:
-            topics = [(pool, level) for pool in queues.pools for level in Level]
             await until_log_answers(
-                partial(ensure_topics, broker.admin_url, broker.namespace, topics, queues.lanes), clock
+                partial(ensure_topics, broker.admin_url, broker.namespace, queues.every(), queues.lanes),
+                clock,
             )
         publisher = PulsarPublisher(broker.url, broker.namespace, timeout_s=broker.send_timeout_s)
         stack.push_async_callback(publisher.close)

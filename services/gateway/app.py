@@ -219,8 +219,7 @@ async def _policy_followed(follower: PolicyFollower) -> AsyncIterator[None]:
 async def _make_topics(broker: BrokerSettings, queues: QueueSettings, made: asyncio.Event) -> None:
     """Make the topics where they must be made, and say that they are there. Raises as `ensure_topics` does."""
     if broker.admin_url:
-        topics = [(pool, level) for pool in queues.pools for level in Level]
-        await ensure_topics(broker.admin_url, broker.namespace, topics, queues.lanes)
+        await ensure_topics(broker.admin_url, broker.namespace, queues.every(), queues.lanes)
     made.set()
 
 

@@ -82,8 +82,7 @@ async def repairs(servers: Servers) -> AsyncIterator[Repairs]:
     broker, queues = servers.broker, servers.queues
     async with records(servers) as client:
         if broker.admin_url:
-            topics = [(pool, level) for pool in queues.pools for level in Level]
-            await ensure_topics(broker.admin_url, broker.namespace, topics, queues.lanes)
+            await ensure_topics(broker.admin_url, broker.namespace, queues.every(), queues.lanes)
         reader = PulsarReader(
             broker.url,
             broker.namespace,
