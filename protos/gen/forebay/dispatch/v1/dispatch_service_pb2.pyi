@@ -74,6 +74,7 @@ class Hello(google.protobuf.message.Message):
     ZONE_FIELD_NUMBER: builtins.int
     WEIGHT_FIELD_NUMBER: builtins.int
     SLOTS_FIELD_NUMBER: builtins.int
+    ALSO_FIELD_NUMBER: builtins.int
     runner: builtins.str
     """The runner's id."""
     model: builtins.str
@@ -90,6 +91,10 @@ class Hello(google.protobuf.message.Message):
     """Its part of the work where routing goes by weight. 0 means 100."""
     slots: builtins.int
     """Tasks that it executes at the same time."""
+    @property
+    def also(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Other names by which tasks may ask for its model, for example with its version: "smollm2@3"."""
+
     def __init__(
         self,
         *,
@@ -100,8 +105,9 @@ class Hello(google.protobuf.message.Message):
         zone: builtins.str = ...,
         weight: builtins.int = ...,
         slots: builtins.int = ...,
+        also: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
-    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["model", b"model", "pool", b"pool", "reserve", b"reserve", "runner", b"runner", "slots", b"slots", "weight", b"weight", "zone", b"zone"]
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["also", b"also", "model", b"model", "pool", b"pool", "reserve", b"reserve", "runner", b"runner", "slots", b"slots", "weight", b"weight", "zone", b"zone"]
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
 
 Global___Hello: typing_extensions.TypeAlias = Hello

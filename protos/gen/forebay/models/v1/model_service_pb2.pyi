@@ -33,6 +33,8 @@ class _EngineKindEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._Enu
     """Named tensors in and out."""
     ENGINE_KIND_GENERATE: _EngineKind.ValueType  # 2
     """Text generation."""
+    ENGINE_KIND_EMBED: _EngineKind.ValueType  # 3
+    """Texts in, vectors out."""
 
 class EngineKind(_EngineKind, metaclass=_EngineKindEnumTypeWrapper):
     """What kind of engine runs a model."""
@@ -43,6 +45,8 @@ ENGINE_KIND_TENSOR: EngineKind.ValueType  # 1
 """Named tensors in and out."""
 ENGINE_KIND_GENERATE: EngineKind.ValueType  # 2
 """Text generation."""
+ENGINE_KIND_EMBED: EngineKind.ValueType  # 3
+"""Texts in, vectors out."""
 Global___EngineKind: typing_extensions.TypeAlias = EngineKind
 
 class _RunnerState:
@@ -132,6 +136,10 @@ class Runner(google.protobuf.message.Message):
     PID_FIELD_NUMBER: builtins.int
     BATCH_INVARIANT_FIELD_NUMBER: builtins.int
     CACHE_TOKENS_FIELD_NUMBER: builtins.int
+    VERSION_FIELD_NUMBER: builtins.int
+    GENERATION_FIELD_NUMBER: builtins.int
+    ZONE_FIELD_NUMBER: builtins.int
+    WEIGHT_FIELD_NUMBER: builtins.int
     id: builtins.str
     """Its id: host, model and a random part."""
     model: builtins.str
@@ -162,6 +170,16 @@ class Runner(google.protobuf.message.Message):
     """
     cache_tokens: builtins.int
     """Tokens that its attention cache holds, of all answers together. 0 for tensor models, and before it is READY."""
+    version: builtins.int
+    """The version of its model, a positive number; 0 for a model without versions."""
+    generation: builtins.int
+    """How often its model was loaded explicitly or anew since its agent began: of two runners of a model the higher one
+    has what its folder held later.
+    """
+    zone: builtins.str
+    """Where it is, for routing by zone. Empty for nowhere in particular."""
+    weight: builtins.int
+    """Its part of the work beside others of the model, for routing by weight. 0 for the usual 100."""
     @property
     def start_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
         """When it started."""
@@ -189,10 +207,14 @@ class Runner(google.protobuf.message.Message):
         pid: builtins.int = ...,
         batch_invariant: builtins.bool = ...,
         cache_tokens: builtins.int = ...,
+        version: builtins.int = ...,
+        generation: builtins.int = ...,
+        zone: builtins.str = ...,
+        weight: builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: typing_extensions.TypeAlias = typing.Literal["load_duration", b"load_duration", "start_time", b"start_time"]
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["address", b"address", "batch_invariant", b"batch_invariant", "cache_tokens", b"cache_tokens", "capacity", b"capacity", "engine", b"engine", "held", b"held", "id", b"id", "load_duration", b"load_duration", "metrics_address", b"metrics_address", "model", b"model", "pid", b"pid", "pool", b"pool", "provider", b"provider", "reason", b"reason", "start_time", b"start_time", "state", b"state"]
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["address", b"address", "batch_invariant", b"batch_invariant", "cache_tokens", b"cache_tokens", "capacity", b"capacity", "engine", b"engine", "generation", b"generation", "held", b"held", "id", b"id", "load_duration", b"load_duration", "metrics_address", b"metrics_address", "model", b"model", "pid", b"pid", "pool", b"pool", "provider", b"provider", "reason", b"reason", "start_time", b"start_time", "state", b"state", "version", b"version", "weight", b"weight", "zone", b"zone"]
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
 
 Global___Runner: typing_extensions.TypeAlias = Runner
@@ -212,6 +234,11 @@ class Model(google.protobuf.message.Message):
     READY_RUNNERS_FIELD_NUMBER: builtins.int
     PROVIDERS_FIELD_NUMBER: builtins.int
     FAILURES_FIELD_NUMBER: builtins.int
+    VERSION_FIELD_NUMBER: builtins.int
+    MAX_BATCH_SIZE_FIELD_NUMBER: builtins.int
+    CONFIG_FIELD_NUMBER: builtins.int
+    STATEFUL_FIELD_NUMBER: builtins.int
+    DIMENSIONS_FIELD_NUMBER: builtins.int
     name: builtins.str
     """Its name."""
     engine: Global___EngineKind.ValueType
@@ -222,6 +249,18 @@ class Model(google.protobuf.message.Message):
     """Longest prompt plus answer in tokens. 0 for tensor models."""
     ready_runners: builtins.int
     """Runners that are READY with it."""
+    version: builtins.int
+    """Its version, a positive number; 0 for a model without versions."""
+    max_batch_size: builtins.int
+    """Most rows of a batch, where requests share runs along a first dimension that the shapes leave out; 0 where shapes
+    are complete, as the configuration of its folder says.
+    """
+    config: builtins.bytes
+    """A serialised inference.ModelConfig: what its folder says of it, and what was found out. Empty before it is known."""
+    stateful: builtins.bool
+    """Whether its requests belong to sequences and need an id of one."""
+    dimensions: builtins.int
+    """Numbers in each vector of an embedding model; 0 for others."""
     @property
     def inputs(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___TensorSignature]:
         """Its inputs; empty for language models."""
@@ -250,11 +289,158 @@ class Model(google.protobuf.message.Message):
         ready_runners: builtins.int = ...,
         providers: collections.abc.Iterable[builtins.str] | None = ...,
         failures: collections.abc.Iterable[builtins.str] | None = ...,
+        version: builtins.int = ...,
+        max_batch_size: builtins.int = ...,
+        config: builtins.bytes = ...,
+        stateful: builtins.bool = ...,
+        dimensions: builtins.int = ...,
     ) -> None: ...
-    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["context_length", b"context_length", "digest", b"digest", "engine", b"engine", "failures", b"failures", "inputs", b"inputs", "name", b"name", "outputs", b"outputs", "providers", b"providers", "ready_runners", b"ready_runners"]
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["config", b"config", "context_length", b"context_length", "digest", b"digest", "dimensions", b"dimensions", "engine", b"engine", "failures", b"failures", "inputs", b"inputs", "max_batch_size", b"max_batch_size", "name", b"name", "outputs", b"outputs", "providers", b"providers", "ready_runners", b"ready_runners", "stateful", b"stateful", "version", b"version"]
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
 
 Global___Model: typing_extensions.TypeAlias = Model
+
+@typing.final
+class ListRepositoryRequest(google.protobuf.message.Message):
+    """Request of ListRepository."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    READY_FIELD_NUMBER: builtins.int
+    ready: builtins.bool
+    """Only what is served. Default false."""
+    def __init__(
+        self,
+        *,
+        ready: builtins.bool = ...,
+    ) -> None: ...
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["ready", b"ready"]
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+
+Global___ListRepositoryRequest: typing_extensions.TypeAlias = ListRepositoryRequest
+
+@typing.final
+class ListRepositoryResponse(google.protobuf.message.Message):
+    """Response of ListRepository."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ENTRIES_FIELD_NUMBER: builtins.int
+    @property
+    def entries(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___RepositoryEntry]:
+        """Sorted by name, then version."""
+
+    def __init__(
+        self,
+        *,
+        entries: collections.abc.Iterable[Global___RepositoryEntry] | None = ...,
+    ) -> None: ...
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["entries", b"entries"]
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+
+Global___ListRepositoryResponse: typing_extensions.TypeAlias = ListRepositoryResponse
+
+@typing.final
+class RepositoryEntry(google.protobuf.message.Message):
+    """One version of a model that a repository holds."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    VERSION_FIELD_NUMBER: builtins.int
+    STATE_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """The model's name."""
+    version: builtins.int
+    """Its version; 0 for a model without versions."""
+    state: Global___RunnerState.ValueType
+    """How far it is. UNSPECIFIED for what is not loaded."""
+    reason: builtins.str
+    """Why it cannot be served or is not loaded. Empty otherwise."""
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        version: builtins.int = ...,
+        state: Global___RunnerState.ValueType = ...,
+        reason: builtins.str = ...,
+    ) -> None: ...
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["name", b"name", "reason", b"reason", "state", b"state", "version", b"version"]
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+
+Global___RepositoryEntry: typing_extensions.TypeAlias = RepositoryEntry
+
+@typing.final
+class LoadModelRequest(google.protobuf.message.Message):
+    """Request of LoadModel."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: builtins.int
+    model: builtins.str
+    """The model's name. Required."""
+    def __init__(
+        self,
+        *,
+        model: builtins.str = ...,
+    ) -> None: ...
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["model", b"model"]
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+
+Global___LoadModelRequest: typing_extensions.TypeAlias = LoadModelRequest
+
+@typing.final
+class LoadModelResponse(google.protobuf.message.Message):
+    """Response of LoadModel."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ENTRIES_FIELD_NUMBER: builtins.int
+    @property
+    def entries(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___RepositoryEntry]:
+        """What is served now, by version."""
+
+    def __init__(
+        self,
+        *,
+        entries: collections.abc.Iterable[Global___RepositoryEntry] | None = ...,
+    ) -> None: ...
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["entries", b"entries"]
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+
+Global___LoadModelResponse: typing_extensions.TypeAlias = LoadModelResponse
+
+@typing.final
+class UnloadModelRequest(google.protobuf.message.Message):
+    """Request of UnloadModel."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: builtins.int
+    model: builtins.str
+    """The model's name. Required."""
+    def __init__(
+        self,
+        *,
+        model: builtins.str = ...,
+    ) -> None: ...
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["model", b"model"]
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+
+Global___UnloadModelRequest: typing_extensions.TypeAlias = UnloadModelRequest
+
+@typing.final
+class UnloadModelResponse(google.protobuf.message.Message):
+    """Response of UnloadModel."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+
+Global___UnloadModelResponse: typing_extensions.TypeAlias = UnloadModelResponse
 
 @typing.final
 class ListModelsRequest(google.protobuf.message.Message):

@@ -45,6 +45,21 @@ class ModelServiceStub(object):
                 request_serializer=forebay_dot_models_dot_v1_dot_model__service__pb2.ListRunnersRequest.SerializeToString,
                 response_deserializer=forebay_dot_models_dot_v1_dot_model__service__pb2.ListRunnersResponse.FromString,
                 _registered_method=True)
+        self.ListRepository = channel.unary_unary(
+                '/forebay.models.v1.ModelService/ListRepository',
+                request_serializer=forebay_dot_models_dot_v1_dot_model__service__pb2.ListRepositoryRequest.SerializeToString,
+                response_deserializer=forebay_dot_models_dot_v1_dot_model__service__pb2.ListRepositoryResponse.FromString,
+                _registered_method=True)
+        self.LoadModel = channel.unary_unary(
+                '/forebay.models.v1.ModelService/LoadModel',
+                request_serializer=forebay_dot_models_dot_v1_dot_model__service__pb2.LoadModelRequest.SerializeToString,
+                response_deserializer=forebay_dot_models_dot_v1_dot_model__service__pb2.LoadModelResponse.FromString,
+                _registered_method=True)
+        self.UnloadModel = channel.unary_unary(
+                '/forebay.models.v1.ModelService/UnloadModel',
+                request_serializer=forebay_dot_models_dot_v1_dot_model__service__pb2.UnloadModelRequest.SerializeToString,
+                response_deserializer=forebay_dot_models_dot_v1_dot_model__service__pb2.UnloadModelResponse.FromString,
+                _registered_method=True)
 
 
 class ModelServiceServicer(object):
@@ -66,6 +81,32 @@ class ModelServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListRepository(self, request, context):
+        """Lists what the repositories of the agents hold, served or not, by name and version. UNAVAILABLE when membership
+        cannot be read.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def LoadModel(self, request, context):
+        """Has every agent whose repository holds a model serve it as its folder is now, and waits until a runner is READY.
+        For a model that is served already the new runner takes over from the old one without a gap. NOT_FOUND when no
+        repository holds it; FAILED_PRECONDITION with the reason when it cannot be used: what was served before is still
+        served then; DEADLINE_EXCEEDED when it takes longer than the call may: loading goes on. Operators only.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UnloadModel(self, request, context):
+        """Has every agent end the runners of a model once they have finished what they hold. It stays unloaded until it is
+        loaded explicitly or the agent starts anew. NOT_FOUND when no repository holds it. Operators only.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ModelServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -78,6 +119,21 @@ def add_ModelServiceServicer_to_server(servicer, server):
                     servicer.ListRunners,
                     request_deserializer=forebay_dot_models_dot_v1_dot_model__service__pb2.ListRunnersRequest.FromString,
                     response_serializer=forebay_dot_models_dot_v1_dot_model__service__pb2.ListRunnersResponse.SerializeToString,
+            ),
+            'ListRepository': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListRepository,
+                    request_deserializer=forebay_dot_models_dot_v1_dot_model__service__pb2.ListRepositoryRequest.FromString,
+                    response_serializer=forebay_dot_models_dot_v1_dot_model__service__pb2.ListRepositoryResponse.SerializeToString,
+            ),
+            'LoadModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.LoadModel,
+                    request_deserializer=forebay_dot_models_dot_v1_dot_model__service__pb2.LoadModelRequest.FromString,
+                    response_serializer=forebay_dot_models_dot_v1_dot_model__service__pb2.LoadModelResponse.SerializeToString,
+            ),
+            'UnloadModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.UnloadModel,
+                    request_deserializer=forebay_dot_models_dot_v1_dot_model__service__pb2.UnloadModelRequest.FromString,
+                    response_serializer=forebay_dot_models_dot_v1_dot_model__service__pb2.UnloadModelResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -135,6 +191,87 @@ class ModelService(object):
             '/forebay.models.v1.ModelService/ListRunners',
             forebay_dot_models_dot_v1_dot_model__service__pb2.ListRunnersRequest.SerializeToString,
             forebay_dot_models_dot_v1_dot_model__service__pb2.ListRunnersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListRepository(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/forebay.models.v1.ModelService/ListRepository',
+            forebay_dot_models_dot_v1_dot_model__service__pb2.ListRepositoryRequest.SerializeToString,
+            forebay_dot_models_dot_v1_dot_model__service__pb2.ListRepositoryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LoadModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/forebay.models.v1.ModelService/LoadModel',
+            forebay_dot_models_dot_v1_dot_model__service__pb2.LoadModelRequest.SerializeToString,
+            forebay_dot_models_dot_v1_dot_model__service__pb2.LoadModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UnloadModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/forebay.models.v1.ModelService/UnloadModel',
+            forebay_dot_models_dot_v1_dot_model__service__pb2.UnloadModelRequest.SerializeToString,
+            forebay_dot_models_dot_v1_dot_model__service__pb2.UnloadModelResponse.FromString,
             options,
             channel_credentials,
             insecure,

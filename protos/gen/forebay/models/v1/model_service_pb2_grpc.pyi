@@ -33,6 +33,20 @@ class ModelServiceStub:
     """Lists runners, by model and id. INVALID_ARGUMENT for a model that cannot be the name of one; UNAVAILABLE when
     membership cannot be read.
     """
+    ListRepository: grpc.UnaryUnaryMultiCallable[forebay.models.v1.model_service_pb2.ListRepositoryRequest, forebay.models.v1.model_service_pb2.ListRepositoryResponse]
+    """Lists what the repositories of the agents hold, served or not, by name and version. UNAVAILABLE when membership
+    cannot be read.
+    """
+    LoadModel: grpc.UnaryUnaryMultiCallable[forebay.models.v1.model_service_pb2.LoadModelRequest, forebay.models.v1.model_service_pb2.LoadModelResponse]
+    """Has every agent whose repository holds a model serve it as its folder is now, and waits until a runner is READY.
+    For a model that is served already the new runner takes over from the old one without a gap. NOT_FOUND when no
+    repository holds it; FAILED_PRECONDITION with the reason when it cannot be used: what was served before is still
+    served then; DEADLINE_EXCEEDED when it takes longer than the call may: loading goes on. Operators only.
+    """
+    UnloadModel: grpc.UnaryUnaryMultiCallable[forebay.models.v1.model_service_pb2.UnloadModelRequest, forebay.models.v1.model_service_pb2.UnloadModelResponse]
+    """Has every agent end the runners of a model once they have finished what they hold. It stays unloaded until it is
+    loaded explicitly or the agent starts anew. NOT_FOUND when no repository holds it. Operators only.
+    """
 
 @typing.type_check_only
 class ModelServiceAsyncStub(ModelServiceStub):
@@ -44,6 +58,20 @@ class ModelServiceAsyncStub(ModelServiceStub):
     ListRunners: grpc.aio.UnaryUnaryMultiCallable[forebay.models.v1.model_service_pb2.ListRunnersRequest, forebay.models.v1.model_service_pb2.ListRunnersResponse]  # type: ignore[assignment]
     """Lists runners, by model and id. INVALID_ARGUMENT for a model that cannot be the name of one; UNAVAILABLE when
     membership cannot be read.
+    """
+    ListRepository: grpc.aio.UnaryUnaryMultiCallable[forebay.models.v1.model_service_pb2.ListRepositoryRequest, forebay.models.v1.model_service_pb2.ListRepositoryResponse]  # type: ignore[assignment]
+    """Lists what the repositories of the agents hold, served or not, by name and version. UNAVAILABLE when membership
+    cannot be read.
+    """
+    LoadModel: grpc.aio.UnaryUnaryMultiCallable[forebay.models.v1.model_service_pb2.LoadModelRequest, forebay.models.v1.model_service_pb2.LoadModelResponse]  # type: ignore[assignment]
+    """Has every agent whose repository holds a model serve it as its folder is now, and waits until a runner is READY.
+    For a model that is served already the new runner takes over from the old one without a gap. NOT_FOUND when no
+    repository holds it; FAILED_PRECONDITION with the reason when it cannot be used: what was served before is still
+    served then; DEADLINE_EXCEEDED when it takes longer than the call may: loading goes on. Operators only.
+    """
+    UnloadModel: grpc.aio.UnaryUnaryMultiCallable[forebay.models.v1.model_service_pb2.UnloadModelRequest, forebay.models.v1.model_service_pb2.UnloadModelResponse]  # type: ignore[assignment]
+    """Has every agent end the runners of a model once they have finished what they hold. It stays unloaded until it is
+    loaded explicitly or the agent starts anew. NOT_FOUND when no repository holds it. Operators only.
     """
 
 class ModelServiceServicer(metaclass=abc.ABCMeta):
@@ -65,6 +93,38 @@ class ModelServiceServicer(metaclass=abc.ABCMeta):
     ) -> typing.Union[forebay.models.v1.model_service_pb2.ListRunnersResponse, collections.abc.Awaitable[forebay.models.v1.model_service_pb2.ListRunnersResponse]]:
         """Lists runners, by model and id. INVALID_ARGUMENT for a model that cannot be the name of one; UNAVAILABLE when
         membership cannot be read.
+        """
+
+    @abc.abstractmethod
+    def ListRepository(
+        self,
+        request: forebay.models.v1.model_service_pb2.ListRepositoryRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[forebay.models.v1.model_service_pb2.ListRepositoryResponse, collections.abc.Awaitable[forebay.models.v1.model_service_pb2.ListRepositoryResponse]]:
+        """Lists what the repositories of the agents hold, served or not, by name and version. UNAVAILABLE when membership
+        cannot be read.
+        """
+
+    @abc.abstractmethod
+    def LoadModel(
+        self,
+        request: forebay.models.v1.model_service_pb2.LoadModelRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[forebay.models.v1.model_service_pb2.LoadModelResponse, collections.abc.Awaitable[forebay.models.v1.model_service_pb2.LoadModelResponse]]:
+        """Has every agent whose repository holds a model serve it as its folder is now, and waits until a runner is READY.
+        For a model that is served already the new runner takes over from the old one without a gap. NOT_FOUND when no
+        repository holds it; FAILED_PRECONDITION with the reason when it cannot be used: what was served before is still
+        served then; DEADLINE_EXCEEDED when it takes longer than the call may: loading goes on. Operators only.
+        """
+
+    @abc.abstractmethod
+    def UnloadModel(
+        self,
+        request: forebay.models.v1.model_service_pb2.UnloadModelRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[forebay.models.v1.model_service_pb2.UnloadModelResponse, collections.abc.Awaitable[forebay.models.v1.model_service_pb2.UnloadModelResponse]]:
+        """Has every agent end the runners of a model once they have finished what they hold. It stays unloaded until it is
+        loaded explicitly or the agent starts anew. NOT_FOUND when no repository holds it. Operators only.
         """
 
 def add_ModelServiceServicer_to_server(servicer: ModelServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

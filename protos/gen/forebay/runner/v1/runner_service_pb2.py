@@ -23,19 +23,44 @@ _sym_db = _symbol_database.Default()
 
 
 from forebay.models.v1 import model_service_pb2 as forebay_dot_models_dot_v1_dot_model__service__pb2
+from forebay.tasks.v1 import inputs_pb2 as forebay_dot_tasks_dot_v1_dot_inputs__pb2
+from forebay.tasks.v1 import task_pb2 as forebay_dot_tasks_dot_v1_dot_task__pb2
+from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&forebay/runner/v1/runner_service.proto\x12\x11\x66orebay.runner.v1\x1a%forebay/models/v1/model_service.proto\"\x14\n\x12WatchStatusRequest\"\x94\x01\n\x13WatchStatusResponse\x12\x31\n\x06runner\x18\x01 \x01(\x0b\x32\x19.forebay.models.v1.RunnerR\x06runner\x12.\n\x05model\x18\x02 \x01(\x0b\x32\x18.forebay.models.v1.ModelR\x05model\x12\x1a\n\x08\x61\x63tivity\x18\x03 \x01(\tR\x08\x61\x63tivity2o\n\rRunnerService\x12^\n\x0bWatchStatus\x12%.forebay.runner.v1.WatchStatusRequest\x1a&.forebay.runner.v1.WatchStatusResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&forebay/runner/v1/runner_service.proto\x12\x11\x66orebay.runner.v1\x1a%forebay/models/v1/model_service.proto\x1a\x1d\x66orebay/tasks/v1/inputs.proto\x1a\x1b\x66orebay/tasks/v1/task.proto\x1a\x17google/rpc/status.proto\"\x14\n\x12WatchStatusRequest\"\x94\x01\n\x13WatchStatusResponse\x12\x31\n\x06runner\x18\x01 \x01(\x0b\x32\x19.forebay.models.v1.RunnerR\x06runner\x12.\n\x05model\x18\x02 \x01(\x0b\x32\x18.forebay.models.v1.ModelR\x05model\x12\x1a\n\x08\x61\x63tivity\x18\x03 \x01(\tR\x08\x61\x63tivity\"u\n\x0e\x45xecuteRequest\x12-\n\x05\x63\x61lls\x18\x01 \x03(\x0b\x32\x17.forebay.runner.v1.CallR\x05\x63\x61lls\x12\x1c\n\tcancelled\x18\x02 \x03(\x04R\tcancelled\x12\x16\n\x06number\x18\x03 \x01(\x04R\x06number\"\xec\x03\n\x04\x43\x61ll\x12\x0e\n\x02id\x18\x01 \x01(\x04R\x02id\x12\x16\n\x06tenant\x18\x02 \x01(\tR\x06tenant\x12\x36\n\x08priority\x18\x03 \x01(\x0e\x32\x1a.forebay.tasks.v1.PriorityR\x08priority\x12\x1d\n\ntimeout_ms\x18\x04 \x01(\x03R\ttimeoutMs\x12 \n\x0btraceparent\x18\x05 \x01(\tR\x0btraceparent\x12\x39\n\x07tensors\x18\x06 \x01(\x0b\x32\x1d.forebay.tasks.v1.TensorInputH\x00R\x07tensors\x12=\n\x08generate\x18\x07 \x01(\x0b\x32\x1f.forebay.tasks.v1.GenerateInputH\x00R\x08generate\x12\x34\n\x05\x65mbed\x18\x08 \x01(\x0b\x32\x1c.forebay.tasks.v1.EmbedInputH\x00R\x05\x65mbed\x12\x39\n\x07outputs\x18\t \x03(\x0b\x32\x1f.forebay.runner.v1.WantedOutputR\x07outputs\x12\x37\n\x08sequence\x18\n \x01(\x0b\x32\x1b.forebay.runner.v1.SequenceR\x08sequence\x12\x16\n\x06stream\x18\x0b \x01(\x08R\x06streamB\x07\n\x05input\"<\n\x0cWantedOutput\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n\x07\x63lasses\x18\x02 \x01(\x05R\x07\x63lasses\"B\n\x08Sequence\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n\x05start\x18\x02 \x01(\x08R\x05start\x12\x10\n\x03\x65nd\x18\x03 \x01(\x08R\x03\x65nd\"\x89\x01\n\x0f\x45xecuteResponse\x12\x33\n\x07\x61nswers\x18\x01 \x03(\x0b\x32\x19.forebay.runner.v1.AnswerR\x07\x61nswers\x12+\n\x04load\x18\x02 \x01(\x0b\x32\x17.forebay.runner.v1.LoadR\x04load\x12\x14\n\x05taken\x18\x03 \x01(\x04R\x05taken\"\xfb\x03\n\x06\x41nswer\x12\x0e\n\x02id\x18\x01 \x01(\x04R\x02id\x12:\n\x07tensors\x18\x02 \x01(\x0b\x32\x1e.forebay.tasks.v1.TensorOutputH\x00R\x07tensors\x12>\n\x08generate\x18\x03 \x01(\x0b\x32 .forebay.tasks.v1.GenerateOutputH\x00R\x08generate\x12\x35\n\x05\x65mbed\x18\x04 \x01(\x0b\x32\x1d.forebay.tasks.v1.EmbedOutputH\x00R\x05\x65mbed\x12\x38\n\x05\x63hunk\x18\x05 \x01(\x0b\x32 .forebay.tasks.v1.GenerateOutputH\x00R\x05\x63hunk\x12*\n\x05\x65rror\x18\x06 \x01(\x0b\x32\x12.google.rpc.StatusH\x00R\x05\x65rror\x12\x18\n\x07started\x18\x07 \x01(\x08R\x07started\x12-\n\x05usage\x18\x08 \x01(\x0b\x32\x17.forebay.tasks.v1.UsageR\x05usage\x12\x19\n\x08queue_us\x18\t \x01(\x03R\x07queueUs\x12\x1d\n\nexecute_us\x18\n \x01(\x03R\texecuteUs\x12$\n\x0e\x66irst_token_us\x18\x0b \x01(\x03R\x0c\x66irstTokenUs\x12\x14\n\x05\x62\x61tch\x18\x0c \x01(\x05R\x05\x62\x61tchB\t\n\x07outcome\"A\n\x04Load\x12\x12\n\x04held\x18\x01 \x01(\x05R\x04held\x12%\n\x0eoutstanding_us\x18\x02 \x01(\x03R\routstandingUs\"\x17\n\x15ReadStatisticsRequest\"\xd1\x04\n\x16ReadStatisticsResponse\x12\x14\n\x05model\x18\x01 \x01(\tR\x05model\x12\x18\n\x07version\x18\x02 \x01(\x03R\x07version\x12&\n\x0flast_request_ms\x18\x03 \x01(\x03R\rlastRequestMs\x12\x1e\n\ninferences\x18\x04 \x01(\x04R\ninferences\x12\x1e\n\nexecutions\x18\x05 \x01(\x04R\nexecutions\x12\x35\n\x07success\x18\x06 \x01(\x0b\x32\x1b.forebay.runner.v1.MeasuredR\x07success\x12/\n\x04\x66\x61il\x18\x07 \x01(\x0b\x32\x1b.forebay.runner.v1.MeasuredR\x04\x66\x61il\x12\x31\n\x05queue\x18\x08 \x01(\x0b\x32\x1b.forebay.runner.v1.MeasuredR\x05queue\x12@\n\rcompute_input\x18\t \x01(\x0b\x32\x1b.forebay.runner.v1.MeasuredR\x0c\x63omputeInput\x12@\n\rcompute_infer\x18\n \x01(\x0b\x32\x1b.forebay.runner.v1.MeasuredR\x0c\x63omputeInfer\x12\x42\n\x0e\x63ompute_output\x18\x0b \x01(\x0b\x32\x1b.forebay.runner.v1.MeasuredR\rcomputeOutput\x12<\n\x07\x62\x61tches\x18\x0c \x03(\x0b\x32\".forebay.runner.v1.BatchStatisticsR\x07\x62\x61tches\"0\n\x08Measured\x12\x14\n\x05\x63ount\x18\x01 \x01(\x04R\x05\x63ount\x12\x0e\n\x02ns\x18\x02 \x01(\x04R\x02ns\"\xed\x01\n\x0f\x42\x61tchStatistics\x12\x12\n\x04rows\x18\x01 \x01(\x04R\x04rows\x12@\n\rcompute_input\x18\x02 \x01(\x0b\x32\x1b.forebay.runner.v1.MeasuredR\x0c\x63omputeInput\x12@\n\rcompute_infer\x18\x03 \x01(\x0b\x32\x1b.forebay.runner.v1.MeasuredR\x0c\x63omputeInfer\x12\x42\n\x0e\x63ompute_output\x18\x04 \x01(\x0b\x32\x1b.forebay.runner.v1.MeasuredR\rcomputeOutput2\xac\x02\n\rRunnerService\x12^\n\x0bWatchStatus\x12%.forebay.runner.v1.WatchStatusRequest\x1a&.forebay.runner.v1.WatchStatusResponse0\x01\x12T\n\x07\x45xecute\x12!.forebay.runner.v1.ExecuteRequest\x1a\".forebay.runner.v1.ExecuteResponse(\x01\x30\x01\x12\x65\n\x0eReadStatistics\x12(.forebay.runner.v1.ReadStatisticsRequest\x1a).forebay.runner.v1.ReadStatisticsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'forebay.runner.v1.runner_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_WATCHSTATUSREQUEST']._serialized_start=100
-  _globals['_WATCHSTATUSREQUEST']._serialized_end=120
-  _globals['_WATCHSTATUSRESPONSE']._serialized_start=123
-  _globals['_WATCHSTATUSRESPONSE']._serialized_end=271
-  _globals['_RUNNERSERVICE']._serialized_start=273
-  _globals['_RUNNERSERVICE']._serialized_end=384
+  _globals['_WATCHSTATUSREQUEST']._serialized_start=185
+  _globals['_WATCHSTATUSREQUEST']._serialized_end=205
+  _globals['_WATCHSTATUSRESPONSE']._serialized_start=208
+  _globals['_WATCHSTATUSRESPONSE']._serialized_end=356
+  _globals['_EXECUTEREQUEST']._serialized_start=358
+  _globals['_EXECUTEREQUEST']._serialized_end=475
+  _globals['_CALL']._serialized_start=478
+  _globals['_CALL']._serialized_end=970
+  _globals['_WANTEDOUTPUT']._serialized_start=972
+  _globals['_WANTEDOUTPUT']._serialized_end=1032
+  _globals['_SEQUENCE']._serialized_start=1034
+  _globals['_SEQUENCE']._serialized_end=1100
+  _globals['_EXECUTERESPONSE']._serialized_start=1103
+  _globals['_EXECUTERESPONSE']._serialized_end=1240
+  _globals['_ANSWER']._serialized_start=1243
+  _globals['_ANSWER']._serialized_end=1750
+  _globals['_LOAD']._serialized_start=1752
+  _globals['_LOAD']._serialized_end=1817
+  _globals['_READSTATISTICSREQUEST']._serialized_start=1819
+  _globals['_READSTATISTICSREQUEST']._serialized_end=1842
+  _globals['_READSTATISTICSRESPONSE']._serialized_start=1845
+  _globals['_READSTATISTICSRESPONSE']._serialized_end=2438
+  _globals['_MEASURED']._serialized_start=2440
+  _globals['_MEASURED']._serialized_end=2488
+  _globals['_BATCHSTATISTICS']._serialized_start=2491
+  _globals['_BATCHSTATISTICS']._serialized_end=2728
+  _globals['_RUNNERSERVICE']._serialized_start=2731
+  _globals['_RUNNERSERVICE']._serialized_end=3031
 # @@protoc_insertion_point(module_scope)

@@ -4,9 +4,14 @@ isort:skip_file
 """
 
 import builtins
+import collections.abc
 import forebay.models.v1.model_service_pb2
+import forebay.tasks.v1.inputs_pb2
+import forebay.tasks.v1.task_pb2
 import google.protobuf.descriptor
+import google.protobuf.internal.containers
 import google.protobuf.message
+import google.rpc.status_pb2
 import sys
 import typing
 
@@ -61,3 +66,453 @@ class WatchStatusResponse(google.protobuf.message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
 
 Global___WatchStatusResponse: typing_extensions.TypeAlias = WatchStatusResponse
+
+@typing.final
+class ExecuteRequest(google.protobuf.message.Message):
+    """Request of Execute."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    CALLS_FIELD_NUMBER: builtins.int
+    CANCELLED_FIELD_NUMBER: builtins.int
+    NUMBER_FIELD_NUMBER: builtins.int
+    number: builtins.int
+    """Counts the messages of the stream that bring calls, from 1: ExecuteResponse.taken tells of them. 0 in others."""
+    @property
+    def calls(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Call]:
+        """Calls to execute."""
+
+    @property
+    def cancelled(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Ids of calls that nobody waits for any more. Unknown ones are ignored."""
+
+    def __init__(
+        self,
+        *,
+        calls: collections.abc.Iterable[Global___Call] | None = ...,
+        cancelled: collections.abc.Iterable[builtins.int] | None = ...,
+        number: builtins.int = ...,
+    ) -> None: ...
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["calls", b"calls", "cancelled", b"cancelled", "number", b"number"]
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+
+Global___ExecuteRequest: typing_extensions.TypeAlias = ExecuteRequest
+
+@typing.final
+class Call(google.protobuf.message.Message):
+    """One call."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ID_FIELD_NUMBER: builtins.int
+    TENANT_FIELD_NUMBER: builtins.int
+    PRIORITY_FIELD_NUMBER: builtins.int
+    TIMEOUT_MS_FIELD_NUMBER: builtins.int
+    TRACEPARENT_FIELD_NUMBER: builtins.int
+    TENSORS_FIELD_NUMBER: builtins.int
+    GENERATE_FIELD_NUMBER: builtins.int
+    EMBED_FIELD_NUMBER: builtins.int
+    OUTPUTS_FIELD_NUMBER: builtins.int
+    SEQUENCE_FIELD_NUMBER: builtins.int
+    STREAM_FIELD_NUMBER: builtins.int
+    id: builtins.int
+    """Chosen by the gateway; unique in its stream."""
+    tenant: builtins.str
+    """On whose behalf. From authentication."""
+    priority: forebay.tasks.v1.task_pb2.Priority.ValueType
+    """How urgent it is. Never UNSPECIFIED."""
+    timeout_ms: builtins.int
+    """How long the client still waits, in milliseconds. 0 for no limit."""
+    traceparent: builtins.str
+    """W3C traceparent; empty when it is not traced."""
+    stream: builtins.bool
+    """Whether output of a generation comes as it is generated. Otherwise it comes whole."""
+    @property
+    def tensors(self) -> forebay.tasks.v1.inputs_pb2.TensorInput:
+        """For tensor models."""
+
+    @property
+    def generate(self) -> forebay.tasks.v1.inputs_pb2.GenerateInput:
+        """For language models."""
+
+    @property
+    def embed(self) -> forebay.tasks.v1.inputs_pb2.EmbedInput:
+        """For embedding models."""
+
+    @property
+    def outputs(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___WantedOutput]:
+        """Which outputs of a tensor model are wanted. Default: all, in the model's order."""
+
+    @property
+    def sequence(self) -> Global___Sequence:
+        """The sequence that it belongs to. Required for models with state, refused by others."""
+
+    def __init__(
+        self,
+        *,
+        id: builtins.int = ...,
+        tenant: builtins.str = ...,
+        priority: forebay.tasks.v1.task_pb2.Priority.ValueType = ...,
+        timeout_ms: builtins.int = ...,
+        traceparent: builtins.str = ...,
+        tensors: forebay.tasks.v1.inputs_pb2.TensorInput | None = ...,
+        generate: forebay.tasks.v1.inputs_pb2.GenerateInput | None = ...,
+        embed: forebay.tasks.v1.inputs_pb2.EmbedInput | None = ...,
+        outputs: collections.abc.Iterable[Global___WantedOutput] | None = ...,
+        sequence: Global___Sequence | None = ...,
+        stream: builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: typing_extensions.TypeAlias = typing.Literal["embed", b"embed", "generate", b"generate", "input", b"input", "sequence", b"sequence", "tensors", b"tensors"]
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["embed", b"embed", "generate", b"generate", "id", b"id", "input", b"input", "outputs", b"outputs", "priority", b"priority", "sequence", b"sequence", "stream", b"stream", "tenant", b"tenant", "tensors", b"tensors", "timeout_ms", b"timeout_ms", "traceparent", b"traceparent"]
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_input: typing_extensions.TypeAlias = typing.Literal["tensors", "generate", "embed"]
+    _WhichOneofArgType_input: typing_extensions.TypeAlias = typing.Literal["input", b"input"]
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_input) -> _WhichOneofReturnType_input | None: ...
+
+Global___Call: typing_extensions.TypeAlias = Call
+
+@typing.final
+class WantedOutput(google.protobuf.message.Message):
+    """An output of a tensor model that is wanted."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    CLASSES_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """Its name."""
+    classes: builtins.int
+    """Return the so many highest values of each row as BYTES "value:index" or "value:index:label" instead of the tensor.
+    0 for the tensor itself.
+    """
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        classes: builtins.int = ...,
+    ) -> None: ...
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["classes", b"classes", "name", b"name"]
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+
+Global___WantedOutput: typing_extensions.TypeAlias = WantedOutput
+
+@typing.final
+class Sequence(google.protobuf.message.Message):
+    """A place in a sequence of calls between which a model keeps state."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ID_FIELD_NUMBER: builtins.int
+    START_FIELD_NUMBER: builtins.int
+    END_FIELD_NUMBER: builtins.int
+    id: builtins.str
+    """Names the sequence among those of its tenant and model. 1 to 256 characters."""
+    start: builtins.bool
+    """Whether this is the first call: state begins anew. A call of a sequence that never began, or was idle for too
+    long, is FAILED_PRECONDITION.
+    """
+    end: builtins.bool
+    """Whether this is the last call: its state is let go of afterwards."""
+    def __init__(
+        self,
+        *,
+        id: builtins.str = ...,
+        start: builtins.bool = ...,
+        end: builtins.bool = ...,
+    ) -> None: ...
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["end", b"end", "id", b"id", "start", b"start"]
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+
+Global___Sequence: typing_extensions.TypeAlias = Sequence
+
+@typing.final
+class ExecuteResponse(google.protobuf.message.Message):
+    """Response of Execute."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ANSWERS_FIELD_NUMBER: builtins.int
+    LOAD_FIELD_NUMBER: builtins.int
+    TAKEN_FIELD_NUMBER: builtins.int
+    taken: builtins.int
+    """Number of the latest message with calls that the runner has taken in; 0 before the first. After each message a
+    response tells of it, with answers or, where they take longer, without.
+    """
+    @property
+    def answers(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Answer]:
+        """What came of calls."""
+
+    @property
+    def load(self) -> Global___Load:
+        """What the runner has to do now."""
+
+    def __init__(
+        self,
+        *,
+        answers: collections.abc.Iterable[Global___Answer] | None = ...,
+        load: Global___Load | None = ...,
+        taken: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: typing_extensions.TypeAlias = typing.Literal["load", b"load"]
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["answers", b"answers", "load", b"load", "taken", b"taken"]
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+
+Global___ExecuteResponse: typing_extensions.TypeAlias = ExecuteResponse
+
+@typing.final
+class Answer(google.protobuf.message.Message):
+    """What came of a call, or of a part of one."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ID_FIELD_NUMBER: builtins.int
+    TENSORS_FIELD_NUMBER: builtins.int
+    GENERATE_FIELD_NUMBER: builtins.int
+    EMBED_FIELD_NUMBER: builtins.int
+    CHUNK_FIELD_NUMBER: builtins.int
+    ERROR_FIELD_NUMBER: builtins.int
+    STARTED_FIELD_NUMBER: builtins.int
+    USAGE_FIELD_NUMBER: builtins.int
+    QUEUE_US_FIELD_NUMBER: builtins.int
+    EXECUTE_US_FIELD_NUMBER: builtins.int
+    FIRST_TOKEN_US_FIELD_NUMBER: builtins.int
+    BATCH_FIELD_NUMBER: builtins.int
+    id: builtins.int
+    """The call."""
+    started: builtins.bool
+    """Whether the model began to work on it. An error without that may be tried on another runner."""
+    queue_us: builtins.int
+    """From its arrival in the runner until the engine took it in, in microseconds. 0 in chunks."""
+    execute_us: builtins.int
+    """From then to its end, in microseconds. 0 in chunks."""
+    first_token_us: builtins.int
+    """From its arrival to the first token, in microseconds. 0 for what is no generation, and in chunks."""
+    batch: builtins.int
+    """Requests that shared its run; 0 when that is not known."""
+    @property
+    def tensors(self) -> forebay.tasks.v1.inputs_pb2.TensorOutput:
+        """Outputs of a tensor model."""
+
+    @property
+    def generate(self) -> forebay.tasks.v1.inputs_pb2.GenerateOutput:
+        """A whole generation."""
+
+    @property
+    def embed(self) -> forebay.tasks.v1.inputs_pb2.EmbedOutput:
+        """Vectors."""
+
+    @property
+    def chunk(self) -> forebay.tasks.v1.inputs_pb2.GenerateOutput:
+        """New output of a streamed generation: text, token_ids, logprobs and finish_reason of choice 0 are what is new."""
+
+    @property
+    def error(self) -> google.rpc.status_pb2.Status:
+        """Why the call failed."""
+
+    @property
+    def usage(self) -> forebay.tasks.v1.task_pb2.Usage:
+        """What a generation or an embedding used. Absent in chunks and for tensor models."""
+
+    def __init__(
+        self,
+        *,
+        id: builtins.int = ...,
+        tensors: forebay.tasks.v1.inputs_pb2.TensorOutput | None = ...,
+        generate: forebay.tasks.v1.inputs_pb2.GenerateOutput | None = ...,
+        embed: forebay.tasks.v1.inputs_pb2.EmbedOutput | None = ...,
+        chunk: forebay.tasks.v1.inputs_pb2.GenerateOutput | None = ...,
+        error: google.rpc.status_pb2.Status | None = ...,
+        started: builtins.bool = ...,
+        usage: forebay.tasks.v1.task_pb2.Usage | None = ...,
+        queue_us: builtins.int = ...,
+        execute_us: builtins.int = ...,
+        first_token_us: builtins.int = ...,
+        batch: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: typing_extensions.TypeAlias = typing.Literal["chunk", b"chunk", "embed", b"embed", "error", b"error", "generate", b"generate", "outcome", b"outcome", "tensors", b"tensors", "usage", b"usage"]
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["batch", b"batch", "chunk", b"chunk", "embed", b"embed", "error", b"error", "execute_us", b"execute_us", "first_token_us", b"first_token_us", "generate", b"generate", "id", b"id", "outcome", b"outcome", "queue_us", b"queue_us", "started", b"started", "tensors", b"tensors", "usage", b"usage"]
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_outcome: typing_extensions.TypeAlias = typing.Literal["tensors", "generate", "embed", "chunk", "error"]
+    _WhichOneofArgType_outcome: typing_extensions.TypeAlias = typing.Literal["outcome", b"outcome"]
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_outcome) -> _WhichOneofReturnType_outcome | None: ...
+
+Global___Answer: typing_extensions.TypeAlias = Answer
+
+@typing.final
+class Load(google.protobuf.message.Message):
+    """What a runner has to do: its share of the fleet's work is chosen by this."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    HELD_FIELD_NUMBER: builtins.int
+    OUTSTANDING_US_FIELD_NUMBER: builtins.int
+    held: builtins.int
+    """Requests that it holds, durable tasks included, those that wait and those that run."""
+    outstanding_us: builtins.int
+    """Expected work of what it holds, in microseconds of its engine's time."""
+    def __init__(
+        self,
+        *,
+        held: builtins.int = ...,
+        outstanding_us: builtins.int = ...,
+    ) -> None: ...
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["held", b"held", "outstanding_us", b"outstanding_us"]
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+
+Global___Load: typing_extensions.TypeAlias = Load
+
+@typing.final
+class ReadStatisticsRequest(google.protobuf.message.Message):
+    """Request of ReadStatistics."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+
+Global___ReadStatisticsRequest: typing_extensions.TypeAlias = ReadStatisticsRequest
+
+@typing.final
+class ReadStatisticsResponse(google.protobuf.message.Message):
+    """Response of ReadStatistics. Every request that was executed is in here once, whichever way it came."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: builtins.int
+    VERSION_FIELD_NUMBER: builtins.int
+    LAST_REQUEST_MS_FIELD_NUMBER: builtins.int
+    INFERENCES_FIELD_NUMBER: builtins.int
+    EXECUTIONS_FIELD_NUMBER: builtins.int
+    SUCCESS_FIELD_NUMBER: builtins.int
+    FAIL_FIELD_NUMBER: builtins.int
+    QUEUE_FIELD_NUMBER: builtins.int
+    COMPUTE_INPUT_FIELD_NUMBER: builtins.int
+    COMPUTE_INFER_FIELD_NUMBER: builtins.int
+    COMPUTE_OUTPUT_FIELD_NUMBER: builtins.int
+    BATCHES_FIELD_NUMBER: builtins.int
+    model: builtins.str
+    """The model, as clients name it."""
+    version: builtins.int
+    """Its version; 0 for a model without versions."""
+    last_request_ms: builtins.int
+    """Unix time of the latest request in milliseconds; 0 before the first."""
+    inferences: builtins.int
+    """Rows that were inferred: a request with a batch of 4 counts 4."""
+    executions: builtins.int
+    """Runs of the model."""
+    @property
+    def success(self) -> Global___Measured:
+        """Requests that succeeded, from their arrival in the runner to their end."""
+
+    @property
+    def fail(self) -> Global___Measured:
+        """Requests that failed."""
+
+    @property
+    def queue(self) -> Global___Measured:
+        """Waiting in the runner, of those that succeeded."""
+
+    @property
+    def compute_input(self) -> Global___Measured:
+        """Putting inputs together, of those that succeeded."""
+
+    @property
+    def compute_infer(self) -> Global___Measured:
+        """The model's runs, of those that succeeded."""
+
+    @property
+    def compute_output(self) -> Global___Measured:
+        """Taking outputs apart, of those that succeeded."""
+
+    @property
+    def batches(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___BatchStatistics]:
+        """Runs by their number of rows, ascending."""
+
+    def __init__(
+        self,
+        *,
+        model: builtins.str = ...,
+        version: builtins.int = ...,
+        last_request_ms: builtins.int = ...,
+        inferences: builtins.int = ...,
+        executions: builtins.int = ...,
+        success: Global___Measured | None = ...,
+        fail: Global___Measured | None = ...,
+        queue: Global___Measured | None = ...,
+        compute_input: Global___Measured | None = ...,
+        compute_infer: Global___Measured | None = ...,
+        compute_output: Global___Measured | None = ...,
+        batches: collections.abc.Iterable[Global___BatchStatistics] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: typing_extensions.TypeAlias = typing.Literal["compute_infer", b"compute_infer", "compute_input", b"compute_input", "compute_output", b"compute_output", "fail", b"fail", "queue", b"queue", "success", b"success"]
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["batches", b"batches", "compute_infer", b"compute_infer", "compute_input", b"compute_input", "compute_output", b"compute_output", "executions", b"executions", "fail", b"fail", "inferences", b"inferences", "last_request_ms", b"last_request_ms", "model", b"model", "queue", b"queue", "success", b"success", "version", b"version"]
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+
+Global___ReadStatisticsResponse: typing_extensions.TypeAlias = ReadStatisticsResponse
+
+@typing.final
+class Measured(google.protobuf.message.Message):
+    """How often and how long in all."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    COUNT_FIELD_NUMBER: builtins.int
+    NS_FIELD_NUMBER: builtins.int
+    count: builtins.int
+    """How often."""
+    ns: builtins.int
+    """How long in all, in nanoseconds."""
+    def __init__(
+        self,
+        *,
+        count: builtins.int = ...,
+        ns: builtins.int = ...,
+    ) -> None: ...
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["count", b"count", "ns", b"ns"]
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+
+Global___Measured: typing_extensions.TypeAlias = Measured
+
+@typing.final
+class BatchStatistics(google.protobuf.message.Message):
+    """Runs of one size."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ROWS_FIELD_NUMBER: builtins.int
+    COMPUTE_INPUT_FIELD_NUMBER: builtins.int
+    COMPUTE_INFER_FIELD_NUMBER: builtins.int
+    COMPUTE_OUTPUT_FIELD_NUMBER: builtins.int
+    rows: builtins.int
+    """Rows."""
+    @property
+    def compute_input(self) -> Global___Measured:
+        """Putting inputs together."""
+
+    @property
+    def compute_infer(self) -> Global___Measured:
+        """The model's runs."""
+
+    @property
+    def compute_output(self) -> Global___Measured:
+        """Taking outputs apart."""
+
+    def __init__(
+        self,
+        *,
+        rows: builtins.int = ...,
+        compute_input: Global___Measured | None = ...,
+        compute_infer: Global___Measured | None = ...,
+        compute_output: Global___Measured | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: typing_extensions.TypeAlias = typing.Literal["compute_infer", b"compute_infer", "compute_input", b"compute_input", "compute_output", b"compute_output"]
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["compute_infer", b"compute_infer", "compute_input", b"compute_input", "compute_output", b"compute_output", "rows", b"rows"]
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+
+Global___BatchStatistics: typing_extensions.TypeAlias = BatchStatistics

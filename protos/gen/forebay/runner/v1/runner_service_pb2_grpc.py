@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class RunnerServiceStub(object):
-    """What a runner process answers about itself.
+    """What a runner process answers: about itself, and calls that wait on the line. Internal.
     """
 
     def __init__(self, channel):
@@ -40,14 +40,40 @@ class RunnerServiceStub(object):
                 request_serializer=forebay_dot_runner_dot_v1_dot_runner__service__pb2.WatchStatusRequest.SerializeToString,
                 response_deserializer=forebay_dot_runner_dot_v1_dot_runner__service__pb2.WatchStatusResponse.FromString,
                 _registered_method=True)
+        self.Execute = channel.stream_stream(
+                '/forebay.runner.v1.RunnerService/Execute',
+                request_serializer=forebay_dot_runner_dot_v1_dot_runner__service__pb2.ExecuteRequest.SerializeToString,
+                response_deserializer=forebay_dot_runner_dot_v1_dot_runner__service__pb2.ExecuteResponse.FromString,
+                _registered_method=True)
+        self.ReadStatistics = channel.unary_unary(
+                '/forebay.runner.v1.RunnerService/ReadStatistics',
+                request_serializer=forebay_dot_runner_dot_v1_dot_runner__service__pb2.ReadStatisticsRequest.SerializeToString,
+                response_deserializer=forebay_dot_runner_dot_v1_dot_runner__service__pb2.ReadStatisticsResponse.FromString,
+                _registered_method=True)
 
 
 class RunnerServiceServicer(object):
-    """What a runner process answers about itself.
+    """What a runner process answers: about itself, and calls that wait on the line. Internal.
     """
 
     def WatchStatus(self, request, context):
         """Streams the runner's state: at once, then after each change, until the runner ends. The agent follows it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Execute(self, request_iterator, context):
+        """Executes calls that a gateway has admitted. One stream for each gateway; requests and responses carry many calls
+        each. Answers come as they are there, in any order. When the stream ends, what is left of its calls is cancelled.
+        The stream ends with UNAVAILABLE when the runner goes: what was not begun then may be sent to another one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReadStatistics(self, request, context):
+        """Returns what the runner has counted since its model was loaded.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -61,6 +87,16 @@ def add_RunnerServiceServicer_to_server(servicer, server):
                     request_deserializer=forebay_dot_runner_dot_v1_dot_runner__service__pb2.WatchStatusRequest.FromString,
                     response_serializer=forebay_dot_runner_dot_v1_dot_runner__service__pb2.WatchStatusResponse.SerializeToString,
             ),
+            'Execute': grpc.stream_stream_rpc_method_handler(
+                    servicer.Execute,
+                    request_deserializer=forebay_dot_runner_dot_v1_dot_runner__service__pb2.ExecuteRequest.FromString,
+                    response_serializer=forebay_dot_runner_dot_v1_dot_runner__service__pb2.ExecuteResponse.SerializeToString,
+            ),
+            'ReadStatistics': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReadStatistics,
+                    request_deserializer=forebay_dot_runner_dot_v1_dot_runner__service__pb2.ReadStatisticsRequest.FromString,
+                    response_serializer=forebay_dot_runner_dot_v1_dot_runner__service__pb2.ReadStatisticsResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'forebay.runner.v1.RunnerService', rpc_method_handlers)
@@ -70,7 +106,7 @@ def add_RunnerServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class RunnerService(object):
-    """What a runner process answers about itself.
+    """What a runner process answers: about itself, and calls that wait on the line. Internal.
     """
 
     @staticmethod
@@ -90,6 +126,60 @@ class RunnerService(object):
             '/forebay.runner.v1.RunnerService/WatchStatus',
             forebay_dot_runner_dot_v1_dot_runner__service__pb2.WatchStatusRequest.SerializeToString,
             forebay_dot_runner_dot_v1_dot_runner__service__pb2.WatchStatusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Execute(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/forebay.runner.v1.RunnerService/Execute',
+            forebay_dot_runner_dot_v1_dot_runner__service__pb2.ExecuteRequest.SerializeToString,
+            forebay_dot_runner_dot_v1_dot_runner__service__pb2.ExecuteResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadStatistics(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/forebay.runner.v1.RunnerService/ReadStatistics',
+            forebay_dot_runner_dot_v1_dot_runner__service__pb2.ReadStatisticsRequest.SerializeToString,
+            forebay_dot_runner_dot_v1_dot_runner__service__pb2.ReadStatisticsResponse.FromString,
             options,
             channel_credentials,
             insecure,

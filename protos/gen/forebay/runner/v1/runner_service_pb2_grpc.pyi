@@ -21,7 +21,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class RunnerServiceStub:
-    """What a runner process answers about itself."""
+    """What a runner process answers: about itself, and calls that wait on the line. Internal."""
 
     @typing.overload
     def __new__(cls, channel: grpc.Channel) -> RunnerServiceStub: ...
@@ -29,17 +29,31 @@ class RunnerServiceStub:
     def __new__(cls, channel: grpc.aio.Channel) -> RunnerServiceAsyncStub: ...
     WatchStatus: grpc.UnaryStreamMultiCallable[forebay.runner.v1.runner_service_pb2.WatchStatusRequest, forebay.runner.v1.runner_service_pb2.WatchStatusResponse]
     """Streams the runner's state: at once, then after each change, until the runner ends. The agent follows it."""
+    Execute: grpc.StreamStreamMultiCallable[forebay.runner.v1.runner_service_pb2.ExecuteRequest, forebay.runner.v1.runner_service_pb2.ExecuteResponse]
+    """Executes calls that a gateway has admitted. One stream for each gateway; requests and responses carry many calls
+    each. Answers come as they are there, in any order. When the stream ends, what is left of its calls is cancelled.
+    The stream ends with UNAVAILABLE when the runner goes: what was not begun then may be sent to another one.
+    """
+    ReadStatistics: grpc.UnaryUnaryMultiCallable[forebay.runner.v1.runner_service_pb2.ReadStatisticsRequest, forebay.runner.v1.runner_service_pb2.ReadStatisticsResponse]
+    """Returns what the runner has counted since its model was loaded."""
 
 @typing.type_check_only
 class RunnerServiceAsyncStub(RunnerServiceStub):
-    """What a runner process answers about itself."""
+    """What a runner process answers: about itself, and calls that wait on the line. Internal."""
 
     def __init__(self, channel: grpc.aio.Channel) -> None: ...
     WatchStatus: grpc.aio.UnaryStreamMultiCallable[forebay.runner.v1.runner_service_pb2.WatchStatusRequest, forebay.runner.v1.runner_service_pb2.WatchStatusResponse]  # type: ignore[assignment]
     """Streams the runner's state: at once, then after each change, until the runner ends. The agent follows it."""
+    Execute: grpc.aio.StreamStreamMultiCallable[forebay.runner.v1.runner_service_pb2.ExecuteRequest, forebay.runner.v1.runner_service_pb2.ExecuteResponse]  # type: ignore[assignment]
+    """Executes calls that a gateway has admitted. One stream for each gateway; requests and responses carry many calls
+    each. Answers come as they are there, in any order. When the stream ends, what is left of its calls is cancelled.
+    The stream ends with UNAVAILABLE when the runner goes: what was not begun then may be sent to another one.
+    """
+    ReadStatistics: grpc.aio.UnaryUnaryMultiCallable[forebay.runner.v1.runner_service_pb2.ReadStatisticsRequest, forebay.runner.v1.runner_service_pb2.ReadStatisticsResponse]  # type: ignore[assignment]
+    """Returns what the runner has counted since its model was loaded."""
 
 class RunnerServiceServicer(metaclass=abc.ABCMeta):
-    """What a runner process answers about itself."""
+    """What a runner process answers: about itself, and calls that wait on the line. Internal."""
 
     @abc.abstractmethod
     def WatchStatus(
@@ -48,5 +62,24 @@ class RunnerServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[collections.abc.Iterator[forebay.runner.v1.runner_service_pb2.WatchStatusResponse], collections.abc.AsyncIterator[forebay.runner.v1.runner_service_pb2.WatchStatusResponse]]:
         """Streams the runner's state: at once, then after each change, until the runner ends. The agent follows it."""
+
+    @abc.abstractmethod
+    def Execute(
+        self,
+        request_iterator: _MaybeAsyncIterator[forebay.runner.v1.runner_service_pb2.ExecuteRequest],
+        context: _ServicerContext,
+    ) -> typing.Union[collections.abc.Iterator[forebay.runner.v1.runner_service_pb2.ExecuteResponse], collections.abc.AsyncIterator[forebay.runner.v1.runner_service_pb2.ExecuteResponse]]:
+        """Executes calls that a gateway has admitted. One stream for each gateway; requests and responses carry many calls
+        each. Answers come as they are there, in any order. When the stream ends, what is left of its calls is cancelled.
+        The stream ends with UNAVAILABLE when the runner goes: what was not begun then may be sent to another one.
+        """
+
+    @abc.abstractmethod
+    def ReadStatistics(
+        self,
+        request: forebay.runner.v1.runner_service_pb2.ReadStatisticsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[forebay.runner.v1.runner_service_pb2.ReadStatisticsResponse, collections.abc.Awaitable[forebay.runner.v1.runner_service_pb2.ReadStatisticsResponse]]:
+        """Returns what the runner has counted since its model was loaded."""
 
 def add_RunnerServiceServicer_to_server(servicer: RunnerServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

@@ -511,6 +511,86 @@ class TopLogprob(google.protobuf.message.Message):
 Global___TopLogprob: typing_extensions.TypeAlias = TopLogprob
 
 @typing.final
+class EmbedInput(google.protobuf.message.Message):
+    """Texts that an embedding model turns into vectors."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    TEXTS_FIELD_NUMBER: builtins.int
+    NORMALIZE_FIELD_NUMBER: builtins.int
+    normalize: builtins.bool
+    """Whether each vector is scaled to length 1. Default true."""
+    @property
+    def texts(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """The texts, UTF-8, none empty. 1 to 2048, of at most 1 MiB together. Set by the client."""
+
+    def __init__(
+        self,
+        *,
+        texts: collections.abc.Iterable[builtins.str] | None = ...,
+        normalize: builtins.bool | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: typing_extensions.TypeAlias = typing.Literal["_normalize", b"_normalize", "normalize", b"normalize"]
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["_normalize", b"_normalize", "normalize", b"normalize", "texts", b"texts"]
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__normalize: typing_extensions.TypeAlias = typing.Literal["normalize"]
+    _WhichOneofArgType__normalize: typing_extensions.TypeAlias = typing.Literal["_normalize", b"_normalize"]
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__normalize) -> _WhichOneofReturnType__normalize | None: ...
+
+Global___EmbedInput: typing_extensions.TypeAlias = EmbedInput
+
+@typing.final
+class EmbedOutput(google.protobuf.message.Message):
+    """What an embedding model answered."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    EMBEDDINGS_FIELD_NUMBER: builtins.int
+    @property
+    def embeddings(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Embedding]:
+        """One for each text, in order. Set by the runner."""
+
+    def __init__(
+        self,
+        *,
+        embeddings: collections.abc.Iterable[Global___Embedding] | None = ...,
+    ) -> None: ...
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["embeddings", b"embeddings"]
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+
+Global___EmbedOutput: typing_extensions.TypeAlias = EmbedOutput
+
+@typing.final
+class Embedding(google.protobuf.message.Message):
+    """One text as a vector."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    VALUES_FIELD_NUMBER: builtins.int
+    TOKENS_FIELD_NUMBER: builtins.int
+    TRUNCATED_FIELD_NUMBER: builtins.int
+    tokens: builtins.int
+    """Tokens of the text that the model read, those that mark its beginning and end included."""
+    truncated: builtins.bool
+    """Whether the text was longer than the model reads: the vector is that of its beginning."""
+    @property
+    def values(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.float]:
+        """The vector; as many numbers as the model has dimensions."""
+
+    def __init__(
+        self,
+        *,
+        values: collections.abc.Iterable[builtins.float] | None = ...,
+        tokens: builtins.int = ...,
+        truncated: builtins.bool = ...,
+    ) -> None: ...
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["tokens", b"tokens", "truncated", b"truncated", "values", b"values"]
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+
+Global___Embedding: typing_extensions.TypeAlias = Embedding
+
+@typing.final
 class Tensor(google.protobuf.message.Message):
     """A dense tensor in the layout of the Open Inference Protocol (KServe v2)."""
 
@@ -523,7 +603,9 @@ class Tensor(google.protobuf.message.Message):
     name: builtins.str
     """Name of the model's input or output. 1 to 256 characters. Required."""
     datatype: builtins.str
-    """Element type: BOOL, UINT8, UINT16, UINT32, UINT64, INT8, INT16, INT32, INT64, FP16, FP32, FP64 or BYTES. Required."""
+    """Element type: BOOL, UINT8, UINT16, UINT32, UINT64, INT8, INT16, INT32, INT64, FP16, BF16, FP32, FP64 or BYTES.
+    Required.
+    """
     raw: builtins.bytes
     """Elements in row-major order, little-endian; each BYTES element is preceded by its length as 4 little-endian bytes.
     Exactly as many bytes as the shape and the datatype ask for.

@@ -267,6 +267,7 @@ class TaskSpec(google.protobuf.message.Message):
     MODEL_FIELD_NUMBER: builtins.int
     GENERATE_FIELD_NUMBER: builtins.int
     TENSORS_FIELD_NUMBER: builtins.int
+    EMBED_FIELD_NUMBER: builtins.int
     PRIORITY_FIELD_NUMBER: builtins.int
     POOL_FIELD_NUMBER: builtins.int
     NOT_BEFORE_FIELD_NUMBER: builtins.int
@@ -278,8 +279,9 @@ class TaskSpec(google.protobuf.message.Message):
     LABELS_FIELD_NUMBER: builtins.int
     INPUTS_FROM_FIELD_NUMBER: builtins.int
     model: builtins.str
-    """The model's name, for example "smollm2". Required. 1 to 128 ASCII letters, digits, '.', '_', '-'. It need not be
-    served yet: the task waits.
+    """The model's name, for example "smollm2", or "ocr@2" for one version of it. Required. A name has 1 to 128 ASCII
+    letters, digits, '.', '_', '-'; without a version the highest that is served is meant. It need not be served yet:
+    the task waits.
     """
     priority: Global___Priority.ValueType
     """How urgent it is. Default NORMAL. INVALID_ARGUMENT for a number that is no level."""
@@ -303,6 +305,10 @@ class TaskSpec(google.protobuf.message.Message):
     @property
     def tensors(self) -> forebay.tasks.v1.inputs_pb2.TensorInput:
         """For models with named tensors."""
+
+    @property
+    def embed(self) -> forebay.tasks.v1.inputs_pb2.EmbedInput:
+        """For embedding models."""
 
     @property
     def not_before(self) -> google.protobuf.timestamp_pb2.Timestamp:
@@ -338,6 +344,7 @@ class TaskSpec(google.protobuf.message.Message):
         model: builtins.str = ...,
         generate: forebay.tasks.v1.inputs_pb2.GenerateInput | None = ...,
         tensors: forebay.tasks.v1.inputs_pb2.TensorInput | None = ...,
+        embed: forebay.tasks.v1.inputs_pb2.EmbedInput | None = ...,
         priority: Global___Priority.ValueType = ...,
         pool: builtins.str = ...,
         not_before: google.protobuf.timestamp_pb2.Timestamp | None = ...,
@@ -349,11 +356,11 @@ class TaskSpec(google.protobuf.message.Message):
         labels: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
         inputs_from: collections.abc.Iterable[Global___InputReference] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: typing_extensions.TypeAlias = typing.Literal["deadline", b"deadline", "generate", b"generate", "input", b"input", "not_before", b"not_before", "retry", b"retry", "tensors", b"tensors"]
+    _HasFieldArgType: typing_extensions.TypeAlias = typing.Literal["deadline", b"deadline", "embed", b"embed", "generate", b"generate", "input", b"input", "not_before", b"not_before", "retry", b"retry", "tensors", b"tensors"]
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["deadline", b"deadline", "depends_on", b"depends_on", "generate", b"generate", "idempotency_key", b"idempotency_key", "input", b"input", "inputs_from", b"inputs_from", "labels", b"labels", "model", b"model", "not_before", b"not_before", "on_parent_failure", b"on_parent_failure", "pool", b"pool", "priority", b"priority", "retry", b"retry", "tensors", b"tensors"]
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["deadline", b"deadline", "depends_on", b"depends_on", "embed", b"embed", "generate", b"generate", "idempotency_key", b"idempotency_key", "input", b"input", "inputs_from", b"inputs_from", "labels", b"labels", "model", b"model", "not_before", b"not_before", "on_parent_failure", b"on_parent_failure", "pool", b"pool", "priority", b"priority", "retry", b"retry", "tensors", b"tensors"]
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_input: typing_extensions.TypeAlias = typing.Literal["generate", "tensors"]
+    _WhichOneofReturnType_input: typing_extensions.TypeAlias = typing.Literal["generate", "tensors", "embed"]
     _WhichOneofArgType_input: typing_extensions.TypeAlias = typing.Literal["input", b"input"]
     def WhichOneof(self, oneof_group: _WhichOneofArgType_input) -> _WhichOneofReturnType_input | None: ...
 
@@ -429,6 +436,7 @@ class Result(google.protobuf.message.Message):
 
     GENERATE_FIELD_NUMBER: builtins.int
     TENSORS_FIELD_NUMBER: builtins.int
+    EMBED_FIELD_NUMBER: builtins.int
     USAGE_FIELD_NUMBER: builtins.int
     TIMING_FIELD_NUMBER: builtins.int
     @property
@@ -438,6 +446,10 @@ class Result(google.protobuf.message.Message):
     @property
     def tensors(self) -> forebay.tasks.v1.inputs_pb2.TensorOutput:
         """Of a tensor model."""
+
+    @property
+    def embed(self) -> forebay.tasks.v1.inputs_pb2.EmbedOutput:
+        """Of an embedding model."""
 
     @property
     def usage(self) -> Global___Usage:
@@ -452,14 +464,15 @@ class Result(google.protobuf.message.Message):
         *,
         generate: forebay.tasks.v1.inputs_pb2.GenerateOutput | None = ...,
         tensors: forebay.tasks.v1.inputs_pb2.TensorOutput | None = ...,
+        embed: forebay.tasks.v1.inputs_pb2.EmbedOutput | None = ...,
         usage: Global___Usage | None = ...,
         timing: Global___Timing | None = ...,
     ) -> None: ...
-    _HasFieldArgType: typing_extensions.TypeAlias = typing.Literal["generate", b"generate", "output", b"output", "tensors", b"tensors", "timing", b"timing", "usage", b"usage"]
+    _HasFieldArgType: typing_extensions.TypeAlias = typing.Literal["embed", b"embed", "generate", b"generate", "output", b"output", "tensors", b"tensors", "timing", b"timing", "usage", b"usage"]
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["generate", b"generate", "output", b"output", "tensors", b"tensors", "timing", b"timing", "usage", b"usage"]
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["embed", b"embed", "generate", b"generate", "output", b"output", "tensors", b"tensors", "timing", b"timing", "usage", b"usage"]
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_output: typing_extensions.TypeAlias = typing.Literal["generate", "tensors"]
+    _WhichOneofReturnType_output: typing_extensions.TypeAlias = typing.Literal["generate", "tensors", "embed"]
     _WhichOneofArgType_output: typing_extensions.TypeAlias = typing.Literal["output", b"output"]
     def WhichOneof(self, oneof_group: _WhichOneofArgType_output) -> _WhichOneofReturnType_output | None: ...
 
