@@ -8,6 +8,8 @@ from typing import Final
 
 from forebay.tasks.v1 import inputs_pb2, task_pb2
 from inference.engine import (
+    EmbedOutput,
+    EmbedRequest,
     Finish,
     FormatKind,
     GenerateOutput,
@@ -15,11 +17,13 @@ from inference.engine import (
     Message,
     Request,
     ResponseFormat,
+    SequencePlace,
     TensorOutput,
     TensorRequest,
     TokenLogprob,
+    WantedOutput,
 )
-from inference.rules import Faults, check_generate
+from inference.rules import Faults, check_embed, check_generate
 from inference.tensor.wire import read_tensors, write_tensors
 from scheduler.errors import FieldFault, InvalidInput
 from scheduler.states import Level
@@ -37,10 +41,12 @@ def request_of(
     """Return what an engine takes for a task of a level and a tenant. Raises InvalidInput with every fault found."""
     kind = spec.WhichOneof("input")
     if kind == "tensors":
-        return tensor_request(spec.tensors, f"{at}tensors", urgent=level is Level.CRITICAL)
+        return tensor_request(spec.tensors, f"{at}tensors", level=level, tenant=tenant)
     if kind == "generate":
         return generate_request(spec.generate, at, level=level, tenant=tenant)
-    raise InvalidInput.of(f"{at}input", "exactly one of generate and tensors is required")
+    if kind == "embed":
+        return embed_request(spec.embed, at, level=level)
+    raise InvalidInput.of(f"{at}input", "exactly one of generate, tensors and embed is required")
 
 
 def generate_request(
@@ -97,23 +103,51 @@ def _format_of(given: inputs_pb2.ResponseFormat) -> ResponseFormat | None:
 
 
 def tensor_request(
-    message: inputs_pb2.TensorInput, at: str = "tensors", *, urgent: bool = False
+    message: inputs_pb2.TensorInput,
+    at: str = "tensors",
+    *,
+    level: Level = Level.NORMAL,
+    tenant: str = "",
+    outputs: tuple[WantedOutput, ...] = (),
+    sequence: SequencePlace | None = None,
 ) -> TensorRequest:
     """Return arrays over the message's bytes. Raises InvalidInput.
 
     Whether names, datatypes and shapes are those of the model is the engine's to check.
     """
-    return TensorRequest(read_tensors(message.tensors, f"{at}.tensors"), urgent)
+    return TensorRequest(read_tensors(message.tensors, f"{at}.tensors"), level, tenant, outputs, sequence)
 
 
-def result_of(output: TensorOutput | GenerateOutput) -> task_pb2.Result:
+def embed_request(
+    message: inputs_pb2.EmbedInput, at: str = "", *, level: Level = Level.NORMAL
+) -> EmbedRequest:
+    """Check an embedding's limits and fill in the defaults. Raises InvalidInput."""
+    faults: Faults = []
+    check_embed(message, faults)
+    if faults:
+        raise InvalidInput([FieldFault(f"{at}{field}", fault) for field, fault in faults])
+    normalize = message.normalize if message.HasField("normalize") else True
+    return EmbedRequest(tuple(message.texts), normalize, level)
+
+
+def result_of(output: TensorOutput | GenerateOutput | EmbedOutput) -> task_pb2.Result:
     """Return the message for an engine's output, with usage and time to first token where there are any."""
     result = task_pb2.Result()
     if isinstance(output, TensorOutput):
         write_tensors(result.tensors, output.outputs)
-        return result
+    elif isinstance(output, EmbedOutput):
+        write_embeddings(result.embed, output)
+        write_usage(result.usage, output)
+    else:
+        write_generation(result.generate, output)
+        write_usage(result.usage, output)
+        result.timing.time_to_first_token.FromNanoseconds(round(output.time_to_first_token_s * 1e9))
+    return result
+
+
+def write_generation(generate: inputs_pb2.GenerateOutput, output: GenerateOutput) -> None:
+    """Put all answers to one request into a message."""
     first, *others = output.choices
-    generate = result.generate
     generate.text = first.text
     generate.token_ids.extend(first.token_ids)
     generate.finish_reason = FINISH_REASONS[first.finish]
@@ -126,11 +160,23 @@ def result_of(output: TensorOutput | GenerateOutput) -> task_pb2.Result:
             finish_reason=FINISH_REASONS[other.finish],
         )
         write_logprobs(choice.logprobs, other.logprobs)
-    result.usage.input_tokens = output.input_tokens
-    result.usage.output_tokens = output.output_tokens
-    result.usage.cached_tokens = output.cached_tokens
-    result.timing.time_to_first_token.FromNanoseconds(round(output.time_to_first_token_s * 1e9))
-    return result
+
+
+def write_embeddings(embed: inputs_pb2.EmbedOutput, output: EmbedOutput) -> None:
+    """Append an embedding for each text, in order. Marks the message as set even when there is none."""
+    embed.SetInParent()
+    for vector, tokens, truncated in zip(output.vectors, output.tokens, output.truncated, strict=True):
+        embed.embeddings.add(values=vector.tolist(), tokens=tokens, truncated=truncated)
+
+
+def write_usage(usage: task_pb2.Usage, output: GenerateOutput | EmbedOutput) -> None:
+    """Put what a generation or an embedding used into a message."""
+    if isinstance(output, EmbedOutput):
+        usage.input_tokens = sum(output.tokens)
+        return
+    usage.input_tokens = output.input_tokens
+    usage.output_tokens = output.output_tokens
+    usage.cached_tokens = output.cached_tokens
 
 
 def write_logprobs(field: MutableSequence[inputs_pb2.TokenLogprob], logprobs: Iterable[TokenLogprob]) -> None:

@@ -5,6 +5,9 @@ The runner writes it, its agent reads it once the runner has ended (inference/ag
 has written into a mapping outlives its SIGKILL, whole stores in program order, so numbers before and after a write
 show one that was cut off. It does not outlive the host, and needs not: leases run out then.
 
+Calls that came directly, which have no record, are noted only so far as they may be to blame: how many the runner
+holds, and whether some are among what is executed; their keys are those of no attempt.
+
 Two parts, each twice. *Executing* is one list, written anew into the older of two buffers. *Held* is a log to which
 assignments are appended; a full one is begun anew, with what is held then, in the other place. So an attempt stays in
 it for a while after its end: the record store tells which of them are over.
@@ -22,11 +25,13 @@ EXECUTING_BYTES: Final = 64 * 1024
 HELD_BYTES: Final = 128 * 1024
 """Room for some 3,000 attempts."""
 
-_MAGIC: Final = b"forebay journal 1\n"
+_MAGIC: Final = b"forebay journal 2\n"
 _WORD: Final = Struct("=Q")
 _TWO_WORDS: Final = Struct("=QQ")
 _HEADER_BYTES: Final = 24
 """Number of the write, length, and the number again once it is complete."""
+_CALLS: Final = 32
+"""Where the number of direct calls is."""
 _EXECUTING: Final = (64, 64 + _HEADER_BYTES + EXECUTING_BYTES)
 _HELD_FROM: Final = _EXECUTING[1] + _HEADER_BYTES + EXECUTING_BYTES
 _HELD: Final = (_HELD_FROM, _HELD_FROM + _HEADER_BYTES + HELD_BYTES)
@@ -62,6 +67,10 @@ class JournalWriter:
         self._writes += 1
         _write(self._map, _EXECUTING[self._writes & 1], self._writes, _lines(keys, EXECUTING_BYTES))
 
+    def calls(self, held: int) -> None:
+        """Note how many direct calls the runner holds, before anything looks into them. For the event loop."""
+        _WORD.pack_into(self._map, _CALLS, held)
+
     def took(self, tasks: Collection[Holding], held: Callable[[], Iterable[Holding]]) -> None:
         """Note attempts that were assigned; `held` returns all of them, these included, when the log is begun anew."""
         body = _lines(map(_line, tasks), HELD_BYTES)
@@ -94,6 +103,10 @@ class Remains(NamedTuple):
     """What its engine was executing."""
     waiting: tuple[Attempt, ...] = ()
     """What else it held, in order of assignment; some of it may be over."""
+    executing_calls: bool = False
+    """Whether its engine was executing direct calls."""
+    held_calls: bool = False
+    """Whether it held any."""
 
 
 def read_journal(path: Path) -> Remains:
@@ -105,8 +118,10 @@ def read_journal(path: Path) -> Remains:
     if len(data) != _FILE_BYTES or not data.startswith(_MAGIC):
         return Remains()
     held = {attempt[:2]: attempt for attempt in _attempts(_newest(data, _HELD))}
-    executing = tuple(held.pop(one[:2], one) for one in _attempts(_newest(data, _EXECUTING)))
-    return Remains(executing, tuple(held.values()))
+    newest = _newest(data, _EXECUTING)
+    executing = tuple(held.pop(one[:2], one) for one in _attempts(newest))
+    (calls,) = _WORD.unpack_from(data, _CALLS)
+    return Remains(executing, tuple(held.values()), len(newest.splitlines()) > len(executing), calls > 0)
 
 
 def _line(task: Holding) -> str:

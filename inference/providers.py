@@ -96,9 +96,22 @@ def candidates(wanted: Sequence[str], present: Sequence[str]) -> list[str]:
     return chosen
 
 
+def wanted(settings: "EngineSettings") -> Sequence[str]:
+    """Return the providers that may run a model, first choice first.
+
+    Raises ModelUnusable where only GPUs may, and the settings name none.
+    """
+    if not settings.gpu_only:
+        return settings.providers
+    gpus = [name for name in settings.providers if name != "cpu"]
+    if not gpus:
+        raise ModelUnusable("only a GPU may run it, and engine.providers names the CPU alone")
+    return gpus
+
+
 def first_candidate(settings: "EngineSettings") -> str:
     """Return the setting name of the provider that is tried first. Raises ModelUnusable, RuntimeMissing."""
-    return candidates(settings.providers, runtime().get_available_providers())[0]
+    return candidates(wanted(settings), runtime().get_available_providers())[0]
 
 
 def chain(name: str, settings: "EngineSettings", shapes: Shapes | None = None) -> list[tuple[str, Options]]:
@@ -157,7 +170,7 @@ def open_session(
     """
     ort = runtime()
     options = options if options is not None else session_options(settings)
-    names = candidates(settings.providers, ort.get_available_providers())
+    names = candidates(wanted(settings), ort.get_available_providers())
     if names[0] != "cpu":
         _preload(ort)
     if settings.cache is not None and names[0] == "tensorrt":

@@ -10,6 +10,9 @@ class EngineSettings:
 
     providers: tuple[str, ...] = ("tensorrt", "cuda", "cpu")
     """Where models run, first choice first: tensorrt, cuda, cpu. Those that are not there are passed over."""
+    gpu_only: bool = False
+    """Whether only a GPU may run a model: where none can it is refused, and does not run on the CPU instead. Default
+    false; KIND_GPU in the instance_group of a model says the same of that model."""
     device: int = 0
     """Number of the GPU. Default 0."""
     gpu_memory_bytes: int = 0
@@ -17,13 +20,16 @@ class EngineSettings:
     tensorrt_fp16: bool = False
     """Let TensorRT compute in FP16. Default false."""
     threads: int = 0
-    """CPU threads of one model run. Default 0: every core that the process may use."""
+    """CPU threads of one model run. Default 0: every core that the process may use; instances of one model share them.
+    """
     max_batch: int = 256
     """Most rows in one run of a tensor model. Default 256."""
     capacity: int = 1024
-    """Most requests that a tensor model holds at once, running or about to; a slow one holds fewer. Default 1024."""
+    """Most requests that a tensor or embedding model holds at once, running or about to; a slow one holds fewer.
+    Default 1024."""
     batch_time_s: float = 0.1
-    """Length of a run, in seconds, that batches of a tensor model are kept under. Default 0.1; 0: no limit."""
+    """Length of a run, in seconds, that batches of a tensor or embedding model are kept under. Default 0.1; 0: no
+    limit."""
     batching: str = "auto"
     """Whether requests of a tensor model share a run: auto (when a trial at load shows that rows do not
     influence each other), always (whenever every first dimension is dynamic), never. Default auto."""
@@ -47,6 +53,6 @@ class EngineSettings:
     """Longest time of one step of a language model, after which the runner ends itself: the model hangs. Default 120;
     0: no limit."""
     context_length: int = 0
-    """Most tokens of prompt and answer together. Default 0: what the model says."""
+    """Most tokens of prompt and answer together, or of a text of an embedding model. Default 0: what the model says."""
     cache: Path | None = None
     """Folder for what can be computed again: digests, TensorRT engines. Default: none is kept."""

@@ -1,34 +1,73 @@
-"""Which requests share a run, and how their arrays become one: pure functions over what was admitted."""
+"""One run of several requests: how their arrays become one, and each gets back its part. Pure functions.
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+Ragged inputs are padded with zeros, or empty strings, at the end, to the longest of the run. In dimensions of outputs
+to which the model gives the name of a ragged one of its inputs (`interface.OutputPort.cut`) each request gets its own
+length back; with outputs that may be as long without saying so, lengths are not mixed (`fitting.py`).
+"""
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from inference.engine import Array, Signature
+from inference.engine import Array, SequencePlace, Signature
+from inference.tensor.interface import InputPort, OutputPort
+from inference.tensor.shapes import Shape
+from scheduler.states import Level
+
+if TYPE_CHECKING:
+    from inference.tensor.sequences import StateSequence
 
 Names = tuple[str, ...]
-Group = tuple[tuple[str, tuple[int, ...]], ...]
-"""Dtype and trailing shape of each input, in the model's order: what must be equal to share a run."""
+
+ALONE: Final = 0
+"""The bucket of what cannot share a run."""
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
     """What matters of a request's shapes. Computed once for each combination of shapes that occurs."""
 
-    group: Group | None
-    """None when the request can only run alone."""
+    bucket: int
+    """Requests of one bucket can share a run, except in ALONE."""
     rows: int
-    """Length of the first dimension; 1 for a request that runs alone."""
+    """Length of the first dimension; 1 where that is no batch dimension."""
+    names: Names
+    """The inputs that it has, in the model's order."""
+    own: tuple[tuple[str, Shape], ...] = ()
+    """Inputs whose shape the model wants to be another, with that shape."""
+    lengths: Mapping[str, int] = field(default_factory=dict)
+    """Of ragged dimensions, by their names."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which outputs a request wants, and how."""
+
+    names: Names
+    classes: Mapping[str, int]
+    """Of outputs that are to be classified: how many of the highest values of a row."""
+
+
+@dataclass(slots=True, eq=False)
 class Item:
     """One admitted request."""
 
     key: str
     inputs: Mapping[str, Array]
+    """In the shapes that the model takes."""
     layout: Layout
+    bucket: Hashable
+    """The layout's, and where state decides too, that."""
+    level: Level = Level.NORMAL
+    came_s: float = 0.0
+    wanted: Wanted | None = None
+    """None for all outputs as they are."""
+    number: int = 0
+    """Among all that wait: what came earlier has the lower one. 0 while it does not wait."""
+    place: SequencePlace | None = None
+    sequence: "StateSequence | None" = None
 
 
 def can_share(inputs: Sequence[Signature], outputs: Sequence[Signature]) -> bool:
@@ -38,47 +77,34 @@ def can_share(inputs: Sequence[Signature], outputs: Sequence[Signature]) -> bool
     )
 
 
-def layout_of(inputs: Mapping[str, Array], names: Names, *, share: bool) -> Layout:
-    """Describe a valid request. It runs alone when the model cannot share or its first dimensions differ."""
-    lengths = {inputs[name].shape[0] for name in names} if share else set()
-    if len(lengths) != 1:
-        return Layout(None, 1)
-    group = tuple((inputs[name].dtype.str, inputs[name].shape[1:]) for name in names)
-    return Layout(group, lengths.pop())
-
-
-def next_batch(waiting: Iterable[Item], max_rows: int) -> list[Item]:
-    """Choose what runs next: the request that waited longest, and those after it that can share its run.
-
-    At most `max_rows` rows; a single request with more of them runs alone.
-    """
-    batch: list[Item] = []
-    rows = 0
-    group: Group | None = None
-    for item in waiting:
-        layout = item.layout
-        if not batch:
-            batch.append(item)
-            if layout.group is None:
-                break
-            group = layout.group
-            rows = layout.rows
-        elif layout.group is group or layout.group == group:
-            if rows + layout.rows > max_rows:
-                break
-            batch.append(item)
-            rows += layout.rows
-        if rows >= max_rows:
-            break
-    return batch
-
-
-def join(batch: Sequence[Item], names: Names) -> dict[str, Array]:
+def join(batch: Sequence[Item], ragged: Sequence[InputPort] = ()) -> dict[str, Array]:
     """Return the arrays to run: those of a single request as they are, of several one after the other."""
+    names = batch[0].layout.names
     if len(batch) == 1:
         inputs = batch[0].inputs
         return {name: inputs[name] for name in names}
-    return {name: np.concatenate([item.inputs[name] for item in batch]) for name in names}
+    columns = {name: [item.inputs[name] for item in batch] for name in names}
+    for port in ragged:
+        name = port.signature.name
+        if name in columns:
+            columns[name] = _padded(columns[name], port)
+    return {name: np.concatenate(column) for name, column in columns.items()}
+
+
+def _padded(column: list[Array], port: InputPort) -> list[Array]:
+    longest = {axis: max(array.shape[axis] for array in column) for axis, _ in port.ragged}
+    padded = []
+    for array in column:
+        shape = tuple(longest.get(axis, length) for axis, length in enumerate(array.shape))
+        if shape == array.shape:
+            padded.append(array)
+            continue
+        whole: Array = np.zeros(shape, array.dtype)
+        if array.dtype.hasobject:
+            whole.fill(b"")
+        whole[tuple(map(slice, array.shape))] = array
+        padded.append(whole)
+    return padded
 
 
 def split(batch: Sequence[Item], outputs: Sequence[Array], names: Names) -> list[dict[str, Array]] | None:
@@ -88,16 +114,27 @@ def split(batch: Sequence[Item], outputs: Sequence[Array], names: Names) -> list
     """
     if len(batch) == 1:
         return [dict(zip(names, outputs, strict=True))]
-    total = sum(item.layout.rows for item in batch)
-    if any(output.ndim == 0 or output.shape[0] != total for output in outputs):
-        return None
-    if len(names) == 1 and total == len(batch) and all(item.layout.rows == 1 for item in batch):
+    rows = [item.layout.rows for item in batch]
+    total = sum(rows)
+    for output in outputs:
+        if output.ndim == 0 or output.shape[0] != total:
+            return None
+    if len(names) == 1 and total == len(batch) == rows.count(1):
         name, output = names[0], outputs[0]
         return [{name: output[at : at + 1]} for at in range(total)]
     parts: list[dict[str, Array]] = []
     start = 0
-    for item in batch:
-        end = start + item.layout.rows
+    for count in rows:
+        end = start + count
         parts.append({name: output[start:end] for name, output in zip(names, outputs, strict=True)})
         start = end
     return parts
+
+
+def cut(array: Array, port: OutputPort, lengths: Mapping[str, int]) -> Array:
+    """Take the padding's part off a request's output."""
+    slices = [slice(None)] * array.ndim
+    for axis, name in port.cut:
+        if axis < array.ndim:
+            slices[axis] = slice(lengths.get(name))
+    return array[tuple(slices)]

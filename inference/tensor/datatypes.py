@@ -3,8 +3,12 @@
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from inference.engine import Array
+
+BFLOAT16 = np.dtype([("bfloat16", "<u2")])
+"""NumPy has no such numbers: elements are their two bytes, in a type that is no other's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,7 @@ DATATYPES: dict[str, Datatype] = {
         ("INT32", "<i4", "int32"),
         ("INT64", "<i8", "int64"),
         ("FP16", "<f2", "float16"),
+        ("BF16", BFLOAT16, "bfloat16"),
         ("FP32", "<f4", "float"),
         ("FP64", "<f8", "double"),
         ("BYTES", "O", "string"),
@@ -47,11 +52,31 @@ DATATYPES: dict[str, Datatype] = {
 BY_ONNX: dict[str, Datatype] = {datatype.onnx: datatype for datatype in DATATYPES.values()}
 """By the name that ONNX Runtime gives to an input or output."""
 
-_BY_CHAR: dict[str, str] = {str(datatype.dtype.char): datatype.name for datatype in DATATYPES.values()}
+_BY_CHAR: dict[str, str] = {
+    str(datatype.dtype.char): datatype.name
+    for datatype in DATATYPES.values()
+    if datatype.dtype is not BFLOAT16
+}
 # C types of equal size: which of them NumPy calls int64 depends on the platform.
 _BY_CHAR.update({char: np.dtype(char).name.upper() for char in "bBhHiIlLqQ"})
 
 
 def name_of(array: Array) -> str:
     """Return the KServe name of an array's element type; empty when there is none, or its bytes are swapped."""
-    return _BY_CHAR.get(array.dtype.char, "") if array.dtype.isnative else ""
+    dtype = array.dtype
+    if dtype.char == "V":
+        return "BF16" if dtype == BFLOAT16 else ""
+    return _BY_CHAR.get(dtype.char, "") if dtype.isnative else ""
+
+
+def to_numbers(array: Array) -> Array:
+    """Return an array that can be computed with: that of BF16 as FP32, any other as it is."""
+    if array.dtype != BFLOAT16:
+        return array
+    # Operators make a scalar of an array without dimensions.
+    return np.asarray(array.view("<u2").astype(np.uint32) << 16).view(np.float32)
+
+
+def to_bfloat16(numbers: NDArray[np.float32]) -> Array:
+    """Return numbers as BF16, cut off rather than rounded."""
+    return np.asarray(numbers.view(np.uint32) >> 16).astype("<u2").view(BFLOAT16)

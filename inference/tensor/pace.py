@@ -1,7 +1,8 @@
 """How many rows a run may have so that it does not last too long: what came in meanwhile waits for its end."""
 
 AHEAD = 4
-"""Runs' worth of requests that are held; the others wait where they are still ordered by priority."""
+"""How many times the target's worth of requests is held: a slow model leaves the others where they can still be given
+back."""
 
 
 class Pace:
@@ -11,13 +12,15 @@ class Pace:
         self._target_s = target_s
         self._max_rows = max_rows
         self._capacity = capacity
+        self._in_time = max(max_rows, capacity)
+        """Rows for which the target is long enough, however few of them a run may have."""
         self.rows = max_rows
         """Most rows of the next run. A single request may have more."""
 
     @property
     def requests(self) -> int:
         """How many requests to hold at once."""
-        return min(self._capacity, AHEAD * self.rows) if self._target_s else self._capacity
+        return min(self._capacity, AHEAD * self._in_time) if self._target_s else self._capacity
 
     def ran(self, rows: int, seconds: float, *, full: bool = False) -> None:
         """Take note of a run; `full` when it had as many rows as it could have.
@@ -28,4 +31,5 @@ class Pace:
         if not self._target_s or not rows or seconds <= 0:
             return
         if full or rows >= self.rows or seconds > self._target_s:
-            self.rows = max(1, min(self._max_rows, int(rows * self._target_s / seconds)))
+            self._in_time = max(1, int(rows * self._target_s / seconds))
+            self.rows = min(self._max_rows, self._in_time)

@@ -1,6 +1,6 @@
 """Does a request fit a model's inputs: every fault found at once, each naming the input, what was expected and got."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from inference.engine import Array, Signature
 from inference.tensor.datatypes import name_of
@@ -10,8 +10,11 @@ FIELD = "tensors.tensors"
 """Where a task's tensors are, as a path inside TaskSpec."""
 
 
-def faults_of(inputs: Mapping[str, Array], expected: Sequence[Signature]) -> list[FieldFault]:
-    """Compare a request's arrays, in the order in which the client sent them, with the model's inputs.
+def faults_of(
+    inputs: Mapping[str, Array], expected: Sequence[Signature], optional: Collection[str] = ()
+) -> list[FieldFault]:
+    """Compare a request's arrays, in the order in which the client sent them, with the model's inputs, of which those
+    named in `optional` need not be there.
 
     Returns no fault when the model can be given these arrays.
     """
@@ -32,7 +35,9 @@ def faults_of(inputs: Mapping[str, Array], expected: Sequence[Signature]) -> lis
             faults.append(FieldFault(f"{field}.raw", fault))
         if fault := _shape_fault(name, array.shape, signature.shape):
             faults.append(FieldFault(f"{field}.shape", fault))
-    missing = [signature for signature in expected if signature.name not in inputs]
+    missing = [
+        signature for signature in expected if signature.name not in inputs and signature.name not in optional
+    ]
     faults.extend(
         FieldFault(FIELD, f"input {signature.name!r} is missing; expected {describe(signature)}")
         for signature in missing

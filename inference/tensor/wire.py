@@ -127,13 +127,18 @@ def _bytes_array(raw: bytes, shape: tuple[int, ...], elements: int) -> Array:
     return array.reshape(shape)
 
 
-def write_tensors(message: inputs_pb2.TensorOutput, outputs: Mapping[str, Array]) -> None:
-    """Append a tensor for each array, in order. Marks the message as set even when there is none."""
+def write_tensors(message: inputs_pb2.TensorOutput, outputs: Mapping[str, Array]) -> int:
+    """Append a tensor for each array, in order; return the bytes of their elements. Marks the message as set even when
+    there is none.
+    """
     message.SetInParent()
     add = message.tensors.add
+    size = 0
     for name, array in outputs.items():
         raw = _raw_bytes(array) if array.dtype.hasobject else array.tobytes()
         add(name=name, datatype=name_of(array), shape=array.shape, raw=raw)
+        size += len(raw)
+    return size
 
 
 def _raw_bytes(array: Array) -> bytes:

@@ -159,3 +159,120 @@ def product(path: Path) -> Path:
         [value("x", [None, None])],
         [value("y", [2], TensorProto.INT64)],
     )
+
+
+def as_numbers(path: Path, element: int) -> Path:
+    """y = x as FP32: [batch, 4] of any element type."""
+    return save(
+        path,
+        [helper.make_node("Cast", ["x"], ["y"], to=TensorProto.FLOAT)],
+        [value("x", ["batch", 4], element)],
+        [value("y", ["batch", 4])],
+    )
+
+
+def with_default(path: Path) -> Path:
+    """z = x + y over FP32 [batch, 4]; y may be left out and is [10, 20, 30, 40] then."""
+    default = numpy_helper.from_array(np.array([[10, 20, 30, 40]], np.float32), "y")
+    return save(
+        path,
+        [helper.make_node("Add", ["x", "y"], ["z"])],
+        [value("x", ["batch", 4]), value("y", [None, 4])],
+        [value("z", ["batch", 4])],
+        [default],
+    )
+
+
+def ragged(path: Path, *more: ValueInfoProto, words: str | None = "words") -> Path:
+    """y = 2 x over [batch, words], total = sum of x over its words, and x again as each of the outputs `more`."""
+    return save(
+        path,
+        [
+            helper.make_node("Add", ["x", "x"], ["y"]),
+            helper.make_node("ReduceSum", ["x", "axes"], ["total"], keepdims=0),
+            *(helper.make_node("Identity", ["x"], [output.name]) for output in more),
+        ],
+        [value("x", ["batch", words])],
+        [value("y", ["batch", words]), value("total", ["batch"]), *more],
+        [numpy_helper.from_array(np.array([1], np.int64), "axes")],
+    )
+
+
+def total(path: Path) -> Path:
+    """total = sum of x over [batch, any]: a dimension without a name, and no output that has it."""
+    return save(
+        path,
+        [helper.make_node("ReduceSum", ["x", "axes"], ["total"], keepdims=0)],
+        [value("x", ["batch", None])],
+        [value("total", ["batch"])],
+        [numpy_helper.from_array(np.array([1], np.int64), "axes")],
+    )
+
+
+def scalar(path: Path, element: int) -> Path:
+    """y = x * factor over [batch, 2] of any element type; factor has no dimensions."""
+    return save(
+        path,
+        [
+            helper.make_node("Cast", ["x"], ["x32"], to=TensorProto.FLOAT),
+            helper.make_node("Cast", ["factor"], ["factor32"], to=TensorProto.FLOAT),
+            helper.make_node("Mul", ["x32", "factor32"], ["y"]),
+        ],
+        [value("x", ["batch", 2], element), value("factor", [], element)],
+        [value("y", ["batch", 2])],
+    )
+
+
+def halves_and_text(path: Path) -> Path:
+    """y = x over BF16 [batch], and t = s over BYTES [batch]."""
+    return save(
+        path,
+        [helper.make_node("Identity", ["x"], ["y"]), helper.make_node("Identity", ["s"], ["t"])],
+        [value("x", ["batch"], TensorProto.BFLOAT16), value("s", ["batch"], TensorProto.STRING)],
+        [value("y", ["batch"], TensorProto.BFLOAT16), value("t", ["batch"], TensorProto.STRING)],
+    )
+
+
+def per_row(path: Path) -> Path:
+    """y = x + x over FP32 [batch] and [batch]: models without inner dimensions."""
+    return save(
+        path,
+        [helper.make_node("Add", ["x", "x"], ["y"])],
+        [value("x", ["batch"])],
+        [value("y", ["batch"])],
+    )
+
+
+def accumulator(path: Path, *, batched: bool = True) -> Path:
+    """sum = before + x, where `after` is the same again; begins, ends and id tell back what the controls were."""
+    front = ["batch"] if batched else []
+    controls = [("start", TensorProto.FLOAT), ("end", TensorProto.INT32), ("ready", TensorProto.BOOL),
+                ("id", TensorProto.INT64)]  # fmt: skip
+    return save(
+        path,
+        [
+            helper.make_node("Add", ["before", "x"], ["sum"]),
+            helper.make_node("Identity", ["sum"], ["after"]),
+            *(helper.make_node("Identity", [name], [f"{name}_seen"]) for name, _ in controls),
+        ],
+        [
+            value("x", [*front, 2]),
+            value("before", [*front, 2]),
+            *(value(n, [*front, 1], e) for n, e in controls),
+        ],
+        [
+            value("sum", [*front, 2]),
+            value("after", [*front, 2]),
+            *(value(f"{name}_seen", [*front, 1], element) for name, element in controls),
+        ],
+    )
+
+
+def growing(path: Path) -> Path:
+    """after = before with x behind it, [batch, kept] and [batch, 1]: sequences differ in the shape of their state."""
+    return save(
+        path,
+        [helper.make_node("Concat", ["before", "x"], ["after"], axis=1)],
+        [value("x", ["batch", 1]), value("before", ["batch", "kept"])],
+        [value("after", ["batch", None])],
+    )

@@ -1,5 +1,6 @@
+import importlib
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +14,18 @@ from inference.engine import (
     Failed,
     GenerateRequest,
     Interruptible,
+    RunCounts,
     TellsRuns,
     TensorOutput,
     TensorRequest,
     Update,
 )
 from inference.settings import EngineSettings
-from inference.tensor.batching import Item
+from inference.tensor.batching import Item, Names
+from inference.tensor.datatypes import BFLOAT16, name_of, to_bfloat16
 from inference.tensor.engine import TensorEngine
 from scheduler.errors import InvalidInput, ModelFailed, ModelOutOfMemory, ModelUnusable
+from scheduler.states import Level
 from tests.unit.inference.tensor import onnx_models
 
 Opener = Callable[..., TensorEngine]
@@ -122,7 +126,6 @@ def test_a_model_whose_rows_are_not_requests_runs_them_one_by_one(
     build: Callable[[Path], Path], tmp_path: Path, opened: Opener
 ) -> None:
     engine = opened(build(tmp_path / "model.onnx"))
-    assert not engine.shares_runs
     assert engine.together == 1
     shape = (2, 3) if build is onnx_models.fixed else (1, 4)
     for key in "ab":
@@ -134,17 +137,17 @@ def test_batching_by_order_ends_when_the_output_has_not_one_row_for_each_of_the_
     tmp_path: Path, opened: Opener
 ) -> None:
     engine = opened(onnx_models.positive(tmp_path / "model.onnx"), batching="always")
-    shared = [engine.shares_runs]
+    shared = [engine.together > 1]
     for key in "abc":
         engine.admit(key, TensorRequest({"x": row(1, 0, 0, 1)}))
     updates = finish(engine)
-    shared.append(engine.shares_runs)
+    shared.append(engine.together > 1)
     assert shared == [True, False]
     assert [outputs(updates[key])["y"].tolist() for key in "abc"] == [[[0, 0], [0, 3]]] * 3
 
 
 def test_batching_can_be_switched_off(tmp_path: Path, opened: Opener) -> None:
-    assert not opened(onnx_models.add(tmp_path / "add.onnx"), batching="never").shares_runs
+    assert opened(onnx_models.add(tmp_path / "add.onnx"), batching="never").together == 1
 
 
 def test_an_unknown_kind_of_batching_is_refused(tmp_path: Path, opened: Opener) -> None:
@@ -184,15 +187,15 @@ def test_a_batch_for_which_there_is_no_memory_runs_in_smaller_ones(
     tmp_path: Path, opened: Opener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = opened(onnx_models.add(tmp_path / "add.onnx"))
-    run, sizes = engine._run, list[int]()
+    run, sizes = engine._runs._run.run, list[int]()
 
-    def small_only(feeds: Mapping[str, Array], batch: Sequence[Item]) -> list[Array]:
+    def small_only(names: Names, feeds: dict[str, Array], batch: Sequence[Item]) -> list[Array]:
         sizes.append(len(batch))
         if len(batch) > 2:
             raise MemoryError
-        return run(feeds, batch)
+        return run(names, feeds, batch)
 
-    monkeypatch.setattr(engine, "_run", small_only)
+    monkeypatch.setattr(engine._runs._run, "run", small_only)
     for number in range(8):
         engine.admit(str(number), TensorRequest({"x": row(number, 0, 0, 0), "y": row(0, 0, 0, 0)}))
     updates = finish(engine)
@@ -310,9 +313,55 @@ def test_every_element_type_survives_a_batch(
         assert y.tolist() == [[int(update.key), 1]]
 
 
+def test_a_model_of_bfloat16_and_text_is_refused_when_it_is_loaded(tmp_path: Path, opened: Opener) -> None:
+    with pytest.raises(ModelUnusable, match=r"both\.onnx: input 's' is BYTES and 'x' is BF16"):
+        opened(onnx_models.halves_and_text(tmp_path / "both.onnx"))
+
+
+@pytest.mark.parametrize("element", [TensorProto.FLOAT, TensorProto.BFLOAT16], ids=["FP32", "BF16"])
+def test_an_input_without_dimensions_keeps_having_none(element: int, tmp_path: Path, opened: Opener) -> None:
+    engine = opened(onnx_models.scalar(tmp_path / "scalar.onnx", element))
+    engine.warm_up()
+    assert engine._parts.warming._filling is not None, "the model takes what is made up for it"
+    x, factor = np.array([[1, 2]], np.float32), np.array(3, np.float32)
+    if element == TensorProto.BFLOAT16:
+        x, factor = to_bfloat16(x), to_bfloat16(factor)  # type: ignore[assignment]
+    engine.admit("a", TensorRequest({"x": x, "factor": factor}))
+    assert outputs(finish(engine)["a"])["y"].tolist() == [[3, 6]]
+
+
+def test_bfloat16_goes_in_and_comes_out_in_a_batch(tmp_path: Path, opened: Opener) -> None:
+    engine = opened(onnx_models.echo(tmp_path / "echo.onnx", TensorProto.BFLOAT16, ("batch", 2)))
+    assert engine.together > 1
+    assert engine.card.inputs[0].datatype == "BF16"
+    for number in (1, 2):
+        bits = np.array([[0x3F80 + number, 0xC000]], "<u2")
+        engine.admit(str(number), TensorRequest({"x": bits.view(BFLOAT16)}))
+    updates = engine.step()
+    assert len(updates) == 2
+    for update in updates:
+        y = outputs(update)["y"]
+        assert name_of(y) == "BF16"
+        assert y.view("<u2").tolist() == [[0x3F80 + int(update.key), 0xC000]]
+
+
+def test_bfloat16_is_computed_with(tmp_path: Path, opened: Opener) -> None:
+    engine = opened(onnx_models.as_numbers(tmp_path / "cast.onnx", TensorProto.BFLOAT16))
+    engine.admit("a", TensorRequest({"x": to_bfloat16(np.array([[1.5, -2.0, 3.0, 0.25]], np.float32))}))
+    assert outputs(engine.step()[0])["y"].tolist() == [[1.5, -2.0, 3.0, 0.25]]
+
+
+def test_bfloat16_comes_out_beside_the_pulsar_client(tmp_path: Path, opened: Opener) -> None:
+    # Its binding to C++ ends the iterations of ONNX Runtime's with an error.
+    importlib.import_module("pulsar")
+    engine = opened(onnx_models.echo(tmp_path / "echo.onnx", TensorProto.BFLOAT16, ("batch", 2)))
+    engine.admit("a", TensorRequest({"x": to_bfloat16(np.ones((1, 2), np.float32))}))
+    assert outputs(engine.step()[0])["y"].view("<u2").tolist() == [[0x3F80, 0x3F80]]
+
+
 def test_a_model_with_an_element_type_that_cannot_travel_is_refused(tmp_path: Path, opened: Opener) -> None:
-    with pytest.raises(ModelUnusable, match=r"'x' is a tensor\(bfloat16\), which is not supported"):
-        opened(onnx_models.echo(tmp_path / "echo.onnx", TensorProto.BFLOAT16))
+    with pytest.raises(ModelUnusable, match="complex64"):
+        opened(onnx_models.echo(tmp_path / "echo.onnx", TensorProto.COMPLEX64))
 
 
 def test_warming_up_leaves_nothing_behind_and_closing_twice_is_harmless(
@@ -329,11 +378,11 @@ def test_warming_up_leaves_nothing_behind_and_closing_twice_is_harmless(
 def test_what_is_remembered_of_shapes_is_bounded(
     tmp_path: Path, opened: Opener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("inference.tensor.engine.MAX_LAYOUTS", 4)
+    monkeypatch.setattr("inference.tensor.requests.MAX_LAYOUTS", 4)
     engine = opened(onnx_models.add(tmp_path / "add.onnx"))
     for rows in range(1, 20):
         engine.admit(str(rows), TensorRequest({name: np.ones((rows, 4), np.float32) for name in "xy"}))
-    assert len(engine._layouts) <= 4
+    assert len(engine._requests._layouts) <= 4
     assert len(finish(engine)) == 19
 
 
@@ -356,31 +405,60 @@ def test_requests_at_once_are_those_of_the_setting_when_runs_are_short(
     assert engine.capacity == 1024
 
 
-def test_what_is_urgent_is_in_the_next_run_and_shares_it_with_those_who_waited_longest(
-    tmp_path: Path, opened: Opener
-) -> None:
-    engine = opened(onnx_models.add(tmp_path / "add.onnx"), max_batch=3)
-    for key in "abcdef":
-        inputs = {name: row(1, 2, 3, 4) for name in "xy"}
-        engine.admit(key, TensorRequest(inputs, urgent=key in "ef"))
-    assert engine.active == 6
-    assert [[update.key for update in engine.step()] for _ in range(2)] == [["e", "f", "a"], ["b", "c", "d"]]
-    assert engine.active == 0
-
-
-def test_an_urgent_request_is_cancelled_like_any_other(tmp_path: Path, opened: Opener) -> None:
-    engine = opened(onnx_models.add(tmp_path / "add.onnx"))
-    request = TensorRequest({name: row(1, 2, 3, 4) for name in "xy"}, urgent=True)
-    engine.admit("a", request)
-    with pytest.raises(ValueError, match="already admitted"):
-        engine.admit("a", request)
-    engine.cancel("a")
-    assert (engine.active, engine.step()) == (0, [])
-
-
-def test_one_request_is_held_where_each_is_a_run_of_its_own_however_quick_runs_were(
-    tmp_path: Path, opened: Opener
-) -> None:
-    engine = opened(onnx_models.add(tmp_path / "add.onnx"), batching="never", batch_time_s=3600.0)
+def test_what_a_run_took_and_how_many_shared_it_is_counted(tmp_path: Path, opened: Opener) -> None:
+    engine = opened(onnx_models.lookup(tmp_path / "lookup.onnx"), max_batch=4)
     engine.warm_up()
-    assert engine.capacity == 1
+    assert engine.counts() == RunCounts()
+    for key, index in (("a", 1), ("b", 2), ("c", 3), ("d", 4), ("bad", 99)):
+        engine.admit(key, TensorRequest({"x": np.array([index, index], np.int64)}))
+    updates = finish(engine)
+    batches = {key: update.batch for key, update in updates.items() if isinstance(update, Done)}
+    assert batches == {"a": 2, "b": 2, "c": 2, "d": 2}
+    counts = engine.counts()
+    assert counts.rows == 8
+    assert {rows: size.runs for rows, size in counts.by_rows.items()} == {4: 2}
+    [size] = counts.by_rows.values()
+    assert counts.request_infer_s == pytest.approx(2 * size.infer_s)
+    assert min(size.input_s, size.infer_s, size.output_s) > 0
+
+
+def test_a_critical_request_is_in_the_next_run_whatever_is_held(tmp_path: Path, opened: Opener) -> None:
+    engine = opened(onnx_models.add(tmp_path / "add.onnx"), max_batch=16)
+    arrays = {"x": row(1, 2, 3, 4), "y": row(1, 2, 3, 4)}
+    for number in range(1023):
+        engine.admit(str(number), TensorRequest(arrays, Level.LOW))
+    engine.step()
+    engine.admit("refill", TensorRequest(arrays, Level.LOW))
+    assert engine.active < engine.capacity
+    engine.admit("urgent", TensorRequest(arrays, Level.CRITICAL))
+    updates = engine.step()
+    assert updates[0].key == "urgent"
+    assert len(updates) == 16
+    assert len(finish(engine)) == 1024 - 31
+
+
+def test_levels_share_the_runs_of_a_model_that_does_not_batch(tmp_path: Path, opened: Opener) -> None:
+    engine = opened(onnx_models.add(tmp_path / "add.onnx"), batching="never")
+    assert engine.capacity == 1024
+    arrays = {"x": row(1, 2, 3, 4), "y": row(1, 2, 3, 4)}
+    for number in range(100):
+        engine.admit(f"low {number}", TensorRequest(arrays, Level.LOW))
+        engine.admit(f"normal {number}", TensorRequest(arrays, Level.NORMAL))
+    first = [update.key.split()[0] for _ in range(50) for update in engine.step()]
+    assert first.count("normal") == 40
+
+
+def test_an_engine_that_ran_out_of_memory_while_answering_says_so_to_the_request(
+    tmp_path: Path, opened: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = opened(onnx_models.add(tmp_path / "add.onnx"))
+
+    def no_memory(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(engine._answers, "parts", no_memory)
+    engine.admit("a", TensorRequest({"x": row(1, 2, 3, 4), "y": row(1, 2, 3, 4)}))
+    [update] = engine.step()
+    assert isinstance(update, Failed)
+    assert isinstance(update.error, ModelOutOfMemory)
+    assert engine.active == 0

@@ -45,3 +45,12 @@ def test_without_a_target_nothing_is_limited() -> None:
     learned = pace(target_s=0)
     learned.ran(256, 60.0)
     assert (learned.rows, learned.requests) == (256, 1024)
+
+
+def test_a_fast_model_of_small_runs_is_held_as_many_requests_as_any() -> None:
+    learned = Pace(0.1, max_rows=1, capacity=1024)
+    assert learned.requests == 1024
+    learned.ran(1, 0.0001)
+    assert (learned.rows, learned.requests) == (1, 1024)
+    learned.ran(1, 0.01)
+    assert (learned.rows, learned.requests) == (1, 40)

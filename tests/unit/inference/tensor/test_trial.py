@@ -47,6 +47,27 @@ def test_a_function_that_mixes_rows_is_not(function: object) -> None:
     assert not independent(function)
 
 
+@pytest.mark.parametrize(
+    "function",
+    [
+        pytest.param(lambda x: x + 0 * x.mean(axis=0, keepdims=True), id="multiplied by nothing"),
+        pytest.param(lambda x: np.tanh(x) + 1e-6 * np.minimum(np.abs(x).max(), 9e9), id="a common scale"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+def test_an_influence_that_only_numbers_out_of_bounds_show_is_found(function: object) -> None:
+    assert not independent(function)
+
+
+def test_a_model_that_refuses_what_is_no_number_may_be_independent() -> None:
+    def run(inputs: Mapping[str, Array]) -> Sequence[Array]:
+        if not np.isfinite(inputs["x"]).all():
+            raise RuntimeError
+        return [inputs["x"]]
+
+    assert rows_are_independent([X], [Y], run, FILLING)
+
+
 def test_a_model_that_refuses_two_rows_is_not() -> None:
     def run(inputs: Mapping[str, Array]) -> Sequence[Array]:
         if len(inputs["x"]) != 1:
