@@ -1,7 +1,8 @@
 """What a model path is, which files belong to it, and their digest.
 
-A model is an .onnx file, a folder with model.onnx, or a folder with genai_config.json. Weights may lie in other
-files of the same folder; a model that names any other file is refused before ONNX Runtime sees it.
+A model is an .onnx file, a folder with model.onnx, or one with genai_config.json or embed_config.json beside it.
+Weights may lie in other files of the same folder; a model that names any other file is refused before ONNX Runtime
+sees it.
 """
 
 import contextlib
@@ -18,6 +19,7 @@ from inference.external_data import external_locations
 from scheduler.errors import ModelUnusable
 
 GENAI_CONFIG = "genai_config.json"
+EMBED_CONFIG = "embed_config.json"
 MODEL_FILE = "model.onnx"
 WIDE_FILE = "wide.onnx"
 """Beside a language model: the same with other weights, for many tokens at once."""
@@ -37,8 +39,8 @@ class Artifact:
     """Every file that the digest covers, in order of their names relative to `root`."""
 
 
-def inspect(path: Path) -> Artifact:
-    """Find out what a path is and that all its files may be read.
+def inspect(path: Path, name: str = MODEL_FILE) -> Artifact:
+    """Find out what a path is and that all its files may be read; `name` is that of a folder's ONNX file.
 
     Raises ModelUnusable: nothing there, no model in it, links, or weights outside its folder.
     """
@@ -53,29 +55,34 @@ def inspect(path: Path) -> Artifact:
     if not path.is_dir():
         raise ModelUnusable(f"{path} does not exist")
     files = _files_under(path)
-    model = _model_in(path)
+    model = _model_in(path, name)
     if model not in files:
         raise ModelUnusable(f"{path} is not a model: it has no {model.relative_to(path)}")
     for form in {model, path / WIDE_FILE}.intersection(files):
         external_files(form)
-    kind = EngineKind.GENERATE if path / GENAI_CONFIG in files else EngineKind.TENSOR
-    return Artifact(kind, path, model, files)
+    return Artifact(_kind(path, files), path, model, files)
 
 
-def _model_in(folder: Path) -> Path:
-    """Return where a folder's ONNX file is: genai_config.json can name another than model.onnx."""
+def _kind(folder: Path, files: Sequence[Path]) -> EngineKind:
+    if folder / GENAI_CONFIG in files:
+        return EngineKind.GENERATE
+    return EngineKind.EMBED if folder / EMBED_CONFIG in files else EngineKind.TENSOR
+
+
+def _model_in(folder: Path, name: str) -> Path:
+    """Return where a folder's ONNX file is: genai_config.json can name another."""
     config = folder / GENAI_CONFIG
     if not config.is_file():
-        return folder / MODEL_FILE
+        return folder / name
     try:
-        name = json.loads(config.read_bytes())["model"]["decoder"]["filename"]
+        named: object = json.loads(config.read_bytes())["model"]["decoder"]["filename"]
     except (KeyError, TypeError):
-        name = MODEL_FILE
+        named = MODEL_FILE
     except (OSError, ValueError) as error:
         raise ModelUnusable(f"{config} cannot be read: {error}")
-    if not isinstance(name, str) or location_fault(name):
+    if not isinstance(named, str) or location_fault(named):
         raise ModelUnusable(f"{config}: model.decoder.filename must be a file in the folder")
-    return folder / name
+    return folder / named
 
 
 def _files_under(folder: Path) -> tuple[Path, ...]:
