@@ -1,3 +1,4 @@
-"""The agent: one on each host. It starts a runner process for every model, watches it, and starts it again when it
-dies. It never runs a model and never touches a tensor.
+"""The agent: one on each host. It starts runner processes for its models, watches them, and starts them again when
+they die; it loads and unloads models as their folders change and operators say. It never runs a model and never
+touches a tensor.
 """

@@ -5,6 +5,8 @@ import os
 import sys
 from typing import Final
 
+from services.grpc_core import read_on_the_polling_thread
+
 SERVICE: Final = "agent"
 
 
@@ -32,6 +34,8 @@ def main() -> int:
     # gRPC's handlers around a fork are of no use before an exec, and complain on standard error. It reads this when
     # it is imported: so everything that imports it comes after.
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+    # Runners inherit it.
+    read_on_the_polling_thread()
     from services.lifecycle import run_service
 
     return run_service(SERVICE, serve)

@@ -1,31 +1,37 @@
-"""One agent's life: serve health, keep every model's runner up, let them drain at the end."""
+"""One agent's life: serve health, keep the runners of its models up, let them drain at the end."""
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable
 from pathlib import Path
 
+from inference.agent.catalogue import Catalogue
+from inference.agent.folders import Folders
+from inference.agent.host import Host
 from inference.agent.journals import journal_folder
 from inference.agent.post_mortem import Examiner
+from inference.agent.posts import Post
 from inference.agent.process import Spawn
-from inference.agent.settings import AgentSettings
-from inference.agent.supervisor import Supervisor
+from inference.agent.settings import AgentSettings, ModelControl
+from inference.agent.supervisor import Report, Supervisor
 from scheduler.ports.clock import Clock
 from scheduler.ports.membership import Membership
-from services.lifecycle import RunningServer, grpc_server
+from scheduler.ports.wanted_models import WantedModels
+from services.lifecycle import grpc_server
 
 _log = logging.getLogger(__name__)
 
 
 class Agent:
-    """Supervises one runner for each model. `run` runs it once."""
+    """Supervises the runners of each model. `run` runs it once."""
 
     def __init__(
         self,
         settings: AgentSettings,
-        catalogue: Mapping[str, Path],
+        catalogue: Catalogue,
         spawn: Spawn,
         membership: Membership,
+        wanted: WantedModels,
         post_mortem: Examiner,
         clock: Clock,
     ) -> None:
@@ -33,9 +39,9 @@ class Agent:
         self._catalogue = catalogue
         self._spawn = spawn
         self._membership = membership
+        self._wanted = wanted
         self._post_mortem = post_mortem
         self._clock = clock
-        self._unsettled = set(catalogue)
         self.address = ""
         """host:port of its gRPC server, once it is `listening`."""
         self.listening = asyncio.Event()
@@ -43,7 +49,7 @@ class Agent:
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop`, then let the runners drain.
 
-        Health says SERVING once every model was ready or is known to be unusable.
+        Health says SERVING once every model that is loaded at the start was ready or is known to be unusable.
         """
         with journal_folder() as journals:
             await self._serve(journals, stop)
@@ -52,33 +58,36 @@ class Agent:
         async with grpc_server(self._settings.listen, [], grace_s=1.0) as server:
             self.address = server.address
             self.listening.set()
-            if not self._catalogue:
+            if not self._catalogue.named and self._catalogue.repository is None:
                 _log.warning("no models to serve")
-                server.set_serving(True)
+
+            def settled() -> None:
+                server.set_serving(not stop.is_set())
+
+            host = Host(
+                ModelControl(self._settings.model_control),
+                Folders(self._catalogue),
+                tuple(self._catalogue.named),
+                lambda post, report: self._supervisor(post, journals, report),
+                self._membership,
+                self._wanted,
+                self._clock,
+                settled,
+            )
             async with asyncio.TaskGroup() as group:
-                supervisors = [
-                    group.create_task(self._supervisor(name, path, journals, server).run())
-                    for name, path in self._catalogue.items()
-                ]
+                serving = group.create_task(host.run())
                 await stop.wait()
                 server.set_serving(False)
-                for supervisor in supervisors:
-                    supervisor.cancel()
+                serving.cancel()
 
-    def _supervisor(self, name: str, path: Path, journals: Path, server: RunningServer) -> Supervisor:
-        def settled(model: str) -> None:
-            self._unsettled.discard(model)
-            if not self._unsettled:
-                server.set_serving(True)
-
+    def _supervisor(self, post: Post, journals: Path, report: Callable[[Report], None]) -> Supervisor:
         return Supervisor(
-            name,
-            path,
+            post,
             journals,
             self._settings,
             self._spawn,
             self._membership,
             self._post_mortem,
             self._clock,
-            settled,
+            report,
         )

@@ -11,7 +11,7 @@ from inference.agent.post_mortem import PostMortem
 from inference.agent.process import PythonSpawn
 from inference.agent.settings import AgentSettings
 from scheduler.adapters.clock import SystemClock
-from scheduler.adapters.redis import RedisMembership, RedisSweeps, connect
+from scheduler.adapters.redis import RedisMembership, RedisSweeps, RedisWantedModels, connect
 from services.connections import RedisSettings, RetentionSettings
 
 
@@ -37,7 +37,13 @@ async def build(settings: Settings, environ: Mapping[str, str]) -> AsyncIterator
     try:
         post_mortem = PostMortem(RedisSweeps(client, retention), clock, MemoryKills())
         yield Agent(
-            settings.agent, catalogue, PythonSpawn(environ), RedisMembership(client), post_mortem, clock
+            settings.agent,
+            catalogue,
+            PythonSpawn(environ),
+            RedisMembership(client),
+            RedisWantedModels(client),
+            post_mortem,
+            clock,
         )
     finally:
         await client.aclose()

@@ -2,7 +2,8 @@
 
 The runner wrote inference/journal.py. Here the attempts of a death are divided (quarantine by bisection): what
 its engine was executing is suspect. A single suspect was alone, so the attempt is charged; several go into isolation in
-two halves, uncharged, until the one at fault dies alone. Whatever else was held goes back as it was.
+two halves, uncharged, until the one at fault dies alone. Whatever else was held goes back as it was. Where direct
+calls may be to blame, of which there is no record, a task that was the only one is isolated, but not charged.
 """
 
 import logging
@@ -73,7 +74,7 @@ class PostMortem:
         deaths = deaths_of(remains, blameless=blameless, new_group=self._new_group)
         if deaths:
             await self._tell(deaths, self._error(code, kills_before, blameless=blameless))
-        return bool(remains.executing) and not blameless
+        return (bool(remains.executing) or remains.executing_calls) and not blameless
 
     def _error(self, code: int, kills_before: int, *, blameless: bool) -> RunnerLost:
         how = describe_exit(code)
@@ -118,20 +119,23 @@ def _take(journal: Path) -> Remains:
 
 def deaths_of(remains: Remains, *, blameless: bool, new_group: Callable[[], str]) -> list[Death]:
     """Divide what a runner left behind: who is charged, who is isolated, who goes back as it was."""
-    executing, waiting = remains
+    executing, waiting, executing_calls, held_calls = remains
     if blameless:
         return [_as_it_was(one) for one in (*executing, *waiting)]
-    if not executing:
+    others = executing_calls
+    if not executing and not executing_calls:
         # Its input or its output may have been too much, outside of the engine: without suspects that never ended.
-        executing, waiting = waiting, ()
-    return _isolated(executing, new_group) + [_as_it_was(one) for one in waiting]
+        executing, waiting, others = waiting, (), held_calls
+    return _isolated(executing, new_group, others=others) + [_as_it_was(one) for one in waiting]
 
 
-def _isolated(suspects: Sequence[Attempt], new_group: Callable[[], str]) -> list[Death]:
-    """Charge a single suspect, which also executes alone from now on; divide several in two groups."""
+def _isolated(suspects: Sequence[Attempt], new_group: Callable[[], str], *, others: bool) -> list[Death]:
+    """Charge a single suspect, unless there are `others` that cannot be and it was not suspected before; it also
+    executes alone from now on. Divide several in two groups.
+    """
     if len(suspects) == 1:
         [one] = suspects
-        return [Death(one.id, one.attempt, True, new_group())]
+        return [Death(one.id, one.attempt, not others or bool(one.isolation), new_group())]
     middle = (len(suspects) + 1) // 2
     halves = (suspects[:middle], suspects[middle:])
     return [

@@ -7,10 +7,13 @@ import sys
 from asyncio.subprocess import DEVNULL
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
+from inference.agent.posts import Post
 from inference.huge_pages import with_huge_pages
 from services.lifecycle import PARENT_VARIABLE
+
+THREADS: Final = "FOREBAY_ENGINE_THREADS"
 
 
 class RunnerProcess(Protocol):
@@ -37,7 +40,7 @@ class RunnerProcess(Protocol):
 class Spawn(Protocol):
     """Starts a runner."""
 
-    async def __call__(self, model: str, path: Path, runner_id: str, journal: Path) -> RunnerProcess:
+    async def __call__(self, post: Post, runner_id: str, journal: Path) -> RunnerProcess:
         """Return the process once it is started; it keeps a journal in that file. Raises OSError when it cannot be."""
         ...
 
@@ -48,7 +51,7 @@ class PythonSpawn:
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = with_huge_pages(environ)
 
-    async def __call__(self, model: str, path: Path, runner_id: str, journal: Path) -> RunnerProcess:
+    async def __call__(self, post: Post, runner_id: str, journal: Path) -> RunnerProcess:
         """Start one runner. Its logs go where ours go."""
         return await asyncio.create_subprocess_exec(
             sys.executable,
@@ -58,14 +61,41 @@ class PythonSpawn:
             # A Ctrl-C on the terminal is for the agent alone, which lets its runners drain.
             start_new_session=True,
             env=self._environ
+            | variables_of(post, self._environ, _cores())
             | {
-                "FOREBAY_RUNNER_MODEL": model,
-                "FOREBAY_RUNNER_PATH": str(path),
                 "FOREBAY_RUNNER_ID": runner_id,
                 "FOREBAY_RUNNER_JOURNAL": str(journal),
                 PARENT_VARIABLE: str(os.getpid()),
             },
         )
+
+
+def variables_of(post: Post, environ: Mapping[str, str], cores: int) -> dict[str, str]:
+    """Return what a runner is told of its post, beside the `environ` of all runners of a host with so many cores.
+
+    Runners of one model have work at the same time, so they share the cores, unless a number of threads is set.
+    """
+    told = {
+        "FOREBAY_RUNNER_MODEL": post.model,
+        "FOREBAY_RUNNER_PATH": str(post.path),
+        "FOREBAY_RUNNER_VERSION": str(post.version),
+        "FOREBAY_RUNNER_HIGHEST": str(post.highest).lower(),
+        "FOREBAY_RUNNER_GENERATION": str(post.generation),
+    }
+    if post.seat.providers:
+        told["FOREBAY_ENGINE_PROVIDERS"] = ",".join(post.seat.providers)
+    if post.seat.gpu_only:
+        told["FOREBAY_ENGINE_GPU_ONLY"] = "true"
+    if post.seat.device is not None:
+        told["FOREBAY_ENGINE_DEVICE"] = str(post.seat.device)
+    if post.seats > 1 and environ.get(THREADS, "0") in ("", "0"):
+        told[THREADS] = str(max(1, cores // post.seats))
+    return told
+
+
+def _cores() -> int:
+    affinity = getattr(os, "sched_getaffinity", None)  # macOS has none
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def describe_exit(code: int) -> str:

@@ -1,9 +1,21 @@
 """Settings of the agent process, section `agent`. Its runners read their own sections from the same environment."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 from services.settings import ranged
+
+
+class ModelControl(StrEnum):
+    """Who decides which models of the repository are loaded."""
+
+    POLL = "poll"
+    """All are, each again when its folder changed; operators may load and unload them."""
+    EXPLICIT = "explicit"
+    """Those that operators loaded; at the start also those that are named."""
+    NONE = "none"
+    """All at the start, and nothing changes afterwards."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,6 +26,9 @@ class AgentSettings:
     """Models as NAME=PATH; PATH is a folder or an .onnx file."""
     repository: Path | None = None
     """Folder whose model folders and .onnx files are served under their names; none by default."""
+    model_control: str = ModelControl.POLL
+    """Which of its models are loaded: poll (all, again when their folders change), explicit (only those that operators
+    load), none (all at the start, never changed). Default poll. Named models are loaded at the start in any case."""
     listen: str = "127.0.0.1:0"
     """host:port of its gRPC server, for health; port 0 takes a free one."""
     first_pause_s: float = ranged(0.5, minimum=0.01)
@@ -27,3 +42,7 @@ class AgentSettings:
     """Longest time between two tries of a model that cannot be loaded, in seconds."""
     grace_s: float = ranged(20.0, minimum=0.0)
     """How long runners get to drain before they are killed, in seconds. More than their own grace period."""
+
+    def __post_init__(self) -> None:
+        if self.model_control not in list(ModelControl):
+            raise ValueError(f"model_control must be {', '.join(ModelControl)}, is {self.model_control!r}")

@@ -1,4 +1,4 @@
-"""Keeps one runner process up for one model."""
+"""Keeps one runner process up for one post."""
 
 import asyncio
 import logging
@@ -7,22 +7,34 @@ import socket
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import NamedTuple
 
 from forebay.models.v1 import model_service_pb2 as models
 from forebay.runner.v1.runner_service_pb2 import WatchStatusResponse
 from inference.agent.post_mortem import Examiner
+from inference.agent.posts import Post
 from inference.agent.process import RunnerProcess, Spawn, describe_exit
 from inference.agent.settings import AgentSettings
+from inference.agent.unusable import UnusableModel
 from inference.agent.watch import RunnerWatch
-from inference.presence import ANNOUNCE_EVERY_S, EXIT_MODEL_UNUSABLE, EXIT_STUCK, TTL_MS
-from scheduler.errors import RecordsUnavailable
+from inference.presence import EXIT_MODEL_UNUSABLE, EXIT_STUCK
 from scheduler.ports.clock import Clock
-from scheduler.ports.membership import RUNNER_ROLE, Membership
-
-UNKNOWN_REASON: Final = "the runner could not load the model; its log says why"
+from scheduler.ports.membership import Membership
 
 _log = logging.getLogger(__name__)
+
+
+class Report(NamedTuple):
+    """How far a post is."""
+
+    state: models.RunnerState.ValueType = models.RUNNER_STATE_UNSPECIFIED
+    """UNSPECIFIED while it has no runner."""
+    reason: str = ""
+    """Why it FAILED, or how its runner died."""
+    runner_id: str = ""
+    """The present runner, or the last one."""
+    deaths: int = 0
+    """How many runners died since one was READY."""
 
 
 class Supervisor:
@@ -32,37 +44,35 @@ class Supervisor:
 
     def __init__(
         self,
-        model: str,
-        path: Path,
+        post: Post,
         journals: Path,
         settings: AgentSettings,
         spawn: Spawn,
         membership: Membership,
         post_mortem: Examiner,
         clock: Clock,
-        settled: Callable[[str], None],
+        report: Callable[[Report], None],
     ) -> None:
-        """`journals` is the folder for the runners' journals. `settled` is told the model's name whenever it is ready
-        or known to be unusable.
-        """
-        self._model = model
-        self._path = path
+        """`journals` is the folder for the runners' journals. `report` hears of every change."""
+        self._post = post
+        self._model = post.model
         self._journals = journals
         self._settings = settings
         self._spawn = spawn
         self._membership = membership
         self._post_mortem = post_mortem
         self._clock = clock
-        self._settled = settled
+        self._tell = report
+        self._report = Report()
         self._watch = RunnerWatch(membership, clock)
         self._status = WatchStatusResponse()
         self._ready_since_s: float | None = None
         self._pause_s = settings.first_pause_s
-        self._retry_s = settings.retry_unusable_s
+        self._unusable = UnusableModel(
+            post, settings.retry_unusable_s, settings.longest_retry_s, membership, clock
+        )
         self._kills_before = 0
         """How often the kernel had killed for memory when the present runner was started."""
-        self._told: set[str] = set()
-        """Why the model could not be used, as reported since it was last ready."""
 
     async def run(self) -> None:
         """Keep the runner up for ever. Cancelling it lets the runner drain within the grace period."""
@@ -70,24 +80,37 @@ class Supervisor:
             runner_id = f"{socket.gethostname()}-{self._model}-{secrets.token_hex(4)}"
             self._status = WatchStatusResponse()
             self._ready_since_s = None
+            self._change(models.RUNNER_STATE_LOADING, runner_id=runner_id)
             journal = self._journals / f"{runner_id}.journal"
             self._kills_before = self._post_mortem.memory_kills()
             code = await self._run_once(runner_id, journal)
             suspects = isinstance(code, int) and await self._examine(journal, code)
             if code == EXIT_MODEL_UNUSABLE:
-                await self._rest_unusable(runner_id)
+                card = self._unusable.card_of(runner_id, await self._watch.card(runner_id), self._status)
+                self._change(models.RUNNER_STATE_FAILED, card.runner.reason)
+                await self._unusable.rest(card)
             elif code == EXIT_STUCK:
                 _log.warning("runner ended itself, a task did not leave it", extra={"model": self._model})
+                self._change(models.RUNNER_STATE_UNSPECIFIED, describe_exit(code))
             else:
                 await self._rest_after(code, suspects=suspects)
 
     async def _run_once(self, runner_id: str, journal: Path) -> int | OSError:
         """Run one process to its end; return its exit code, or why it could not be started."""
         try:
-            process = await self._spawn(self._model, self._path, runner_id, journal)
+            process = await self._spawn(self._post, runner_id, journal)
         except OSError as error:
             return error
-        _log.info("runner started", extra={"model": self._model, "pid": process.pid, "path": str(self._path)})
+        _log.info(
+            "runner started",
+            extra={
+                "model": self._model,
+                "pid": process.pid,
+                "path": str(self._post.path),
+                "version": self._post.version,
+                "generation": self._post.generation,
+            },
+        )
         ended = False
         try:
             async with asyncio.TaskGroup() as group:
@@ -129,9 +152,19 @@ class Supervisor:
         if status.runner.state == models.RUNNER_STATE_READY and before != models.RUNNER_STATE_READY:
             self._ready_since_s = self._clock.monotonic()
             _log.info("model ready", extra={"model": self._model, "provider": status.runner.provider})
-            self._retry_s = self._settings.retry_unusable_s
-            self._told.clear()
-            self._settled(self._model)
+            self._unusable.was_ready()
+        if status.runner.state != before:
+            self._change(status.runner.state, status.runner.reason)
+
+    def _change(
+        self, state: models.RunnerState.ValueType, reason: str = "", *, runner_id: str = "", deaths: int = 0
+    ) -> None:
+        """Report a change; `deaths` are added to those before, which a runner that is READY makes up for."""
+        before = self._report
+        count = 0 if state == models.RUNNER_STATE_READY else before.deaths + deaths
+        self._report = Report(state, reason, runner_id or before.runner_id, count)
+        if self._report != before:
+            self._tell(self._report)
 
     async def _rest_after(self, how: int | OSError, *, suspects: bool) -> None:
         """Wait before the next start, longer after each death that comes soon after a start.
@@ -144,44 +177,7 @@ class Supervisor:
             self._pause_s = self._settings.first_pause_s
         reason = describe_exit(how) if isinstance(how, int) else f"not started: {how.strerror}"
         _log.error("runner died", extra={"model": self._model, "how": reason, "restart_in_s": self._pause_s})
+        self._change(models.RUNNER_STATE_UNSPECIFIED, f"its runner died: {reason}", deaths=1)
         await self._clock.sleep(self._pause_s)
         if not suspects:
             self._pause_s = min(self._settings.longest_pause_s, self._pause_s * 2)
-
-    def _next_retry_s(self) -> float:
-        """Return how long an unusable model is left alone now: twice as long each time, up to a limit."""
-        longest_s = self._settings.longest_retry_s
-        wait_s, self._retry_s = self._retry_s, min(longest_s, self._retry_s * 2)
-        return min(wait_s, longest_s)
-
-    async def _rest_unusable(self, runner_id: str) -> None:
-        """Show for a while why the model cannot be served, so that those who look for it see the reason."""
-        card = await self._watch.card(runner_id)
-        if card is None or card.runner.state != models.RUNNER_STATE_FAILED:
-            card = self._status
-        if card.runner.state != models.RUNNER_STATE_FAILED:
-            runner = models.Runner(
-                id=runner_id, model=self._model, state=models.RUNNER_STATE_FAILED, reason=UNKNOWN_REASON
-            )
-            card = WatchStatusResponse(
-                runner=runner, model=models.Model(name=self._model, failures=[UNKNOWN_REASON])
-            )
-        wait_s = self._next_retry_s()
-        reason = card.runner.reason
-        _log.log(
-            logging.INFO if reason in self._told else logging.ERROR,
-            "model unusable",
-            extra={"model": self._model, "reason": reason, "retry_in_s": wait_s},
-        )
-        self._told.add(reason)
-        self._settled(self._model)
-        until_s = self._clock.monotonic() + wait_s
-        shown = card.SerializeToString()
-        try:
-            while self._clock.monotonic() < until_s:
-                with suppress(RecordsUnavailable):
-                    await self._membership.announce(RUNNER_ROLE, runner_id, shown, TTL_MS)
-                await self._clock.sleep(min(ANNOUNCE_EVERY_S, wait_s))
-        finally:
-            with suppress(RecordsUnavailable):
-                await self._membership.withdraw(RUNNER_ROLE, runner_id)

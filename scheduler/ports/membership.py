@@ -13,6 +13,8 @@ METRICS_ROLE: Final = "metrics"
 """Card: the host:port of the Prometheus page of a process that has no other card for it."""
 RUNNER_ROLE: Final = "runner"
 """Card: a serialised `forebay.runner.v1.WatchStatusResponse`."""
+REPOSITORY_ROLE: Final = "repository"
+"""Card: a serialised `forebay.models.v1.RepositoryView`, the models that an agent has."""
 
 
 class Membership(Protocol):

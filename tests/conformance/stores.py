@@ -26,6 +26,7 @@ from scheduler.adapters.redis import (
     RedisShelves,
     RedisSweeps,
     RedisWalk,
+    RedisWantedModels,
 )
 from scheduler.adapters.retention import Retention
 from scheduler.ids import PARTITIONS, new_ids
@@ -52,6 +53,7 @@ from scheduler.ports.records import (
 from scheduler.ports.schedules import ScheduleStore
 from scheduler.ports.sweeps import Due, SweepStore
 from scheduler.ports.walk import WalkStore
+from scheduler.ports.wanted_models import WantedModels
 from scheduler.states import Level, TaskState
 
 RETENTION = Retention(retention_s=1, key_s=3600, dead_letter_s=3, tenants={"patient": 3})
@@ -79,6 +81,7 @@ class Store:
     walk: WalkStore
     lines: LineStore
     policies: PolicyStore
+    wanted_models: WantedModels
     keys: KeyStore
     events: EventFeed
     membership: Membership
@@ -161,6 +164,7 @@ def memory_store(retention: Retention = RETENTION) -> Store:
         store.walk,
         store.lines,
         store.policies,
+        store.wanted_models,
         store.keys,
         store.events,
         store.membership,
@@ -195,6 +199,7 @@ def redis_store(client: Redis, retention: Retention = RETENTION) -> Store:
         RedisWalk(client),
         RedisLines(client),
         RedisPolicies(client),
+        RedisWantedModels(client),
         RedisKeys(client),
         RedisEvents(client),
         RedisMembership(client),

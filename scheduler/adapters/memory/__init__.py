@@ -17,6 +17,7 @@ from scheduler.adapters.memory.state import IllegalMove, State
 from scheduler.adapters.memory.store_time import MemoryStoreTime
 from scheduler.adapters.memory.sweeps import MemorySweeps
 from scheduler.adapters.memory.walk import MemoryWalk
+from scheduler.adapters.memory.wanted_models import MemoryWantedModels
 from scheduler.adapters.retention import DEFAULT_RETENTION, Retention
 from scheduler.ports.clock import Clock
 
@@ -37,6 +38,7 @@ __all__ = [
     "MemoryStoreTime",
     "MemorySweeps",
     "MemoryWalk",
+    "MemoryWantedModels",
 ]
 
 
@@ -56,6 +58,7 @@ class MemoryStore:
         self.shelves = MemoryShelves(state)
         self.lines = MemoryLines(state)
         self.policies = MemoryPolicies(clock)
+        self.wanted_models = MemoryWantedModels(clock)
         self.walk = MemoryWalk(state)
         self.membership = MemoryMembership(clock)
         self.time = MemoryStoreTime(clock)

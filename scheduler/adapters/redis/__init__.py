@@ -17,6 +17,7 @@ from scheduler.adapters.redis.schedules import RedisSchedules
 from scheduler.adapters.redis.store_time import RedisStoreTime
 from scheduler.adapters.redis.sweeps import RedisSweeps
 from scheduler.adapters.redis.walk import RedisWalk
+from scheduler.adapters.redis.wanted_models import RedisWantedModels
 
 __all__ = [
     "RedisAdmission",
@@ -36,5 +37,6 @@ __all__ = [
     "RedisStoreTime",
     "RedisSweeps",
     "RedisWalk",
+    "RedisWantedModels",
     "connect",
 ]

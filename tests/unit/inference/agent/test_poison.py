@@ -16,8 +16,10 @@ from forebay.dispatch.v1.dispatch_service_pb2_grpc import (
     add_DispatchServiceServicer_to_server,
 )
 from inference.agent.agent import Agent
+from inference.agent.catalogue import Catalogue
 from inference.agent.memory_kills import MemoryKills
 from inference.agent.post_mortem import PostMortem
+from inference.agent.posts import Post
 from inference.agent.process import RunnerProcess
 from inference.agent.settings import AgentSettings
 from scheduler.adapters.clock import SystemClock
@@ -94,7 +96,7 @@ async def test_a_task_that_kills_its_runner_is_found_by_halves_and_its_neighbour
     clock, stop = SystemClock(), asyncio.Event()
     async with grpc_server("127.0.0.1:0", [service], grace_s=0) as server:
 
-        async def spawn(model: str, path: Path, runner_id: str, journal: Path) -> RunnerProcess:
+        async def spawn(post: Post, runner_id: str, journal: Path) -> RunnerProcess:
             return await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
@@ -103,8 +105,8 @@ async def test_a_task_that_kills_its_runner_is_found_by_halves_and_its_neighbour
                 env={
                     **os.environ,
                     "GRPC_ENABLE_FORK_SUPPORT": "0",
-                    "FOREBAY_RUNNER_MODEL": model,
-                    "FOREBAY_RUNNER_PATH": str(path),
+                    "FOREBAY_RUNNER_MODEL": post.model,
+                    "FOREBAY_RUNNER_PATH": str(post.path),
                     "FOREBAY_RUNNER_ID": runner_id,
                     "FOREBAY_RUNNER_JOURNAL": str(journal),
                     "FOREBAY_TEST_SCHEDULER": server.address,
@@ -112,11 +114,13 @@ async def test_a_task_that_kills_its_runner_is_found_by_halves_and_its_neighbour
                 },
             )
 
+        store = MemoryStore(clock)
         agent = Agent(
             AgentSettings(first_pause_s=0.01, grace_s=5.0),
-            {"m": Path("m")},
+            Catalogue({"m": Path("m")}),
             spawn,
-            MemoryStore(clock).membership,
+            store.membership,
+            store.wanted_models,
             PostMortem(cast(Any, scheduler), clock, MemoryKills()),
             clock,
         )

@@ -187,3 +187,33 @@ def test_bisection_finds_the_one_at_fault_and_charges_nobody_else() -> None:
         suspects = [Attempt(one.id, one.attempt + 1, group) for one in told if one.isolation == group]
     assert charged == ["t77"]
     assert deaths == 9
+
+
+def told(remains: Remains) -> dict[str, tuple[bool, bool]]:
+    """Return of each task whether it is charged, and whether it executes apart from now on."""
+    names = map("g{}".format, itertools.count(1))
+    deaths = deaths_of(remains, blameless=False, new_group=lambda: next(names))
+    return {one.id: (one.charged, bool(one.isolation)) for one in deaths}
+
+
+def test_a_task_that_executed_beside_direct_calls_is_isolated_and_not_charged() -> None:
+    remains = Remains((Attempt("a", 1),), (Attempt("b", 1),), executing_calls=True, held_calls=True)
+    assert told(remains) == {"a": (False, True), "b": (False, False)}
+
+
+def test_a_death_of_direct_calls_alone_leaves_the_tasks_that_wait_as_they_were() -> None:
+    remains = Remains((), (Attempt("a", 1), Attempt("b", 1)), executing_calls=True, held_calls=True)
+    assert told(remains) == {"a": (False, False), "b": (False, False)}
+
+
+def test_a_death_outside_the_engine_beside_direct_calls_charges_nobody_at_first_but_in_the_end() -> None:
+    assert told(Remains((), (Attempt("a", 1),), held_calls=True)) == {"a": (False, True)}
+    assert told(Remains((), (Attempt("a", 2, "g"),), held_calls=True)) == {"a": (True, True)}
+
+
+async def test_a_runner_that_direct_calls_killed_is_known_to_have_been_killed(bench: Bench) -> None:
+    writer = JournalWriter(bench.journal)
+    writer.calls(1)
+    writer.executing(["call-1-1"])
+    assert await bench.examine(-9)
+    assert bench.store.calls == 0

@@ -18,6 +18,8 @@ from forebay.runner.v1.runner_service_pb2_grpc import (
     add_RunnerServiceServicer_to_server,
 )
 from inference.agent.agent import Agent
+from inference.agent.catalogue import Catalogue
+from inference.agent.posts import Post
 from inference.agent.process import describe_exit
 from inference.agent.settings import AgentSettings
 from inference.presence import EXIT_MODEL_UNUSABLE, EXIT_STUCK
@@ -62,19 +64,23 @@ class Host:
 
     def __init__(self) -> None:
         self.clock = FakeClock()
-        self.membership = MemoryStore(self.clock).membership
+        store = MemoryStore(self.clock)
+        self.membership = store.membership
+        self.wanted = store.wanted_models
         self.started: list[FakeProcess] = []
         self.journals: list[Path] = []
         self.deaths: list[tuple[int, bool]] = []
         self.suspects = False
         self.fault: OSError | None = None
+        self.tried = 0
         self._news = asyncio.Event()
 
-    async def spawn(self, model: str, path: Path, runner_id: str, journal: Path) -> FakeProcess:
+    async def spawn(self, post: Post, runner_id: str, journal: Path) -> FakeProcess:
+        self.tried += 1
         self._news.set()
         if self.fault is not None:
             raise self.fault
-        self.started.append(FakeProcess(model, runner_id))
+        self.started.append(FakeProcess(post.model, runner_id))
         self.journals.append(journal)
         return self.started[-1]
 
@@ -93,6 +99,12 @@ class Host:
                 self._news.clear()
                 await self._news.wait()
         return self.started[count - 1]
+
+    async def tries(self, count: int) -> None:
+        async with asyncio.timeout(LONGEST_WAIT_S):
+            while self.tried < count:
+                self._news.clear()
+                await self._news.wait()
 
     async def passes(self, seconds: float) -> None:
         await self.settles()
@@ -116,7 +128,13 @@ class Host:
 async def agent_of(host: Host, *names: str) -> AsyncIterator[Agent]:
     stop = asyncio.Event()
     agent = Agent(
-        SETTINGS, {name: Path(name) for name in names}, host.spawn, host.membership, host, host.clock
+        SETTINGS,
+        Catalogue({name: Path(name) for name in names}),
+        host.spawn,
+        host.membership,
+        host.wanted,
+        host,
+        host.clock,
     )
     async with asyncio.TaskGroup() as group:
         group.create_task(agent.run(stop))
@@ -180,6 +198,7 @@ async def test_a_runner_that_cannot_be_started_is_tried_again(caplog: pytest.Log
     host = Host()
     host.fault = FileNotFoundError(2, "No such file or directory")
     async with agent_of(host, "m"):
+        await host.tries(1)
         await host.passes(0.5)
         host.fault = None
         await host.passes(0.6)
@@ -309,7 +328,7 @@ async def runner_says(state: models.RunnerState.ValueType) -> AsyncIterator[str]
             yield WatchStatusResponse(runner=models.Runner(state=state))
 
     def register(server: grpc.aio.Server) -> None:
-        add_RunnerServiceServicer_to_server(Says(), server)
+        add_RunnerServiceServicer_to_server(Says(), server)  # type: ignore[abstract]  # what is asked
 
     async with grpc_server(
         "127.0.0.1:0", [Service("forebay.runner.v1.RunnerService", register)], grace_s=0
