@@ -4,6 +4,7 @@
     ├── InvalidInput            INVALID_ARGUMENT: the request can never succeed as it is
     ├── NotFound                there is no such thing for this caller
     │   ├── TaskNotFound        no such task
+    │   ├── ModelNotFound       no runner announces the model, or no repository has it
     │   ├── DeadLetterNotFound  no such dead letter
     │   ├── ScheduleNotFound    no such schedule
     │   └── PauseNotFound       no such pause
@@ -14,13 +15,17 @@
     ├── TaskMoved               the task changed while it was being changed; try again
     ├── PolicyMoved             the policy is not the one that the change was meant for
     ├── OutputGone              the wanted part of a stream is no longer kept
+    ├── SequenceUnknown         the sequence never began, was idle for too long, or its runner is gone
     ├── Overloaded              a limit is reached; try again later
     │   └── QuotaExceeded       a limit of the policy, on what may wait or come in
     ├── Unauthenticated         nobody knows who calls
     ├── OperatorOnly            the caller does not operate the platform
+    ├── Unsupported             the contract has such a call, and this platform does not do it
     ├── ServerUnavailable       something that is needed does not answer; try again
     │   ├── LogUnavailable      the message log
     │   ├── RecordsUnavailable  the record store
+    │   ├── ModelNotReady       the runners of the model load it, or cannot be reached
+    │   ├── RunnerGone          the runner went while it had the call, which it may have begun
     │   └── ShuttingDown        this process takes no more work
     ├── TaskFailure             why a task ended without a result
     │   ├── ModelFailed         the model raised an error on this input
@@ -100,6 +105,17 @@ class TaskNotFound(NotFound):
     def __init__(self, task_id: str) -> None:
         self.task_id = task_id
         super().__init__(task_id, f"task {task_id} does not exist, or its record has expired")
+
+
+class ModelNotFound(NotFound):
+    """No runner announces the model, or no repository has it."""
+
+    reason = "MODEL_NOT_FOUND"
+    kind = "model"
+
+    def __init__(self, model: str, pool: str = "", message: str = "") -> None:
+        """`model` is as the client named it, version included."""
+        super().__init__(model, message or f"no runner of pool {pool} announces a model {model}")
 
 
 class DeadLetterNotFound(NotFound):
@@ -216,6 +232,18 @@ class OutputGone(ForebayError):
         )
 
 
+class SequenceUnknown(ForebayError):
+    """The state of the sequence is not there: it never began, was idle for too long, or its runner is gone."""
+
+    reason = "SEQUENCE_UNKNOWN"
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(
+            message
+            or "the sequence is not known: it never began, was idle for too long, or its runner is gone"
+        )
+
+
 class Overloaded(ForebayError):
     """A limit is reached; the same request can succeed later."""
 
@@ -267,6 +295,12 @@ class OperatorOnly(ForebayError):
         super().__init__(f"{what} is for those who operate the platform, and this caller does not")
 
 
+class Unsupported(ForebayError):
+    """The contract has such a call, and this platform does not do it; the message says why."""
+
+    reason = "UNSUPPORTED"
+
+
 class ServerUnavailable(ForebayError):
     """Something that is needed does not answer; the same request can succeed later."""
 
@@ -287,6 +321,18 @@ class RecordsUnavailable(ServerUnavailable):
     """The record store does not answer, or its answer did not come in time (outcome unknown)."""
 
     reason = "RECORDS_UNAVAILABLE"
+
+
+class ModelNotReady(ServerUnavailable):
+    """No runner of the model takes work now: they load it, could not load it, or cannot be reached."""
+
+    reason = "MODEL_NOT_READY"
+
+
+class RunnerGone(ServerUnavailable):
+    """The runner went while it had the call, and may have begun it: whether to try again is the client's to say."""
+
+    reason = "RUNNER_GONE"
 
 
 class ShuttingDown(ServerUnavailable):

@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Hashable, Iterable, MutableMapping
 from typing import TypeVar
 
-from inference.runner.held import Held
+from inference.runner.job import Job
 from inference.runner.waiting_line import WaitingLine
 from scheduler.policies.level_modes import levels_for
 from scheduler.policies.levels import Levels
@@ -44,7 +44,7 @@ class AdmissionQueue:
         self._levels = levels_for(policy, self._levels)
         self._slack_s = policy.express_slack_s
 
-    def add(self, tasks: Iterable[Held]) -> None:
+    def add(self, tasks: Iterable[Job]) -> None:
         """Let tasks wait behind those of their levels, or of their groups."""
         for task in tasks:
             if task.isolation:
@@ -61,7 +61,7 @@ class AdmissionQueue:
         """Whether an ordinary CRITICAL task waits."""
         return Level.CRITICAL in self._waiting
 
-    def take(self, room: int, *, occupied: bool = False, now_s: float = 0.0) -> list[Held]:
+    def take(self, room: int, *, occupied: bool = False, now_s: float = 0.0) -> list[Job]:
         """Remove and return what `room` places are for, next first; `occupied` when what entered before
         is still inside. By `now_s`, in monotonic seconds, it is known which deadlines are near.
 
@@ -78,7 +78,7 @@ class AdmissionQueue:
         self._turn = ""
         return self._ordinary(room, now_s)
 
-    def take_critical(self, room: int, *, now_s: float = 0.0) -> list[Held]:
+    def take_critical(self, room: int, *, now_s: float = 0.0) -> list[Job]:
         """Remove and return CRITICAL tasks for `room` places that others give up for them.
 
         Returns nothing while suspects are inside or wait for the others to leave: they would be beside each other.
@@ -96,7 +96,7 @@ class AdmissionQueue:
         """Forget a task; False when it does not wait here."""
         return _remove(self._waiting, key) or (bool(self._groups) and _remove(self._groups, key))
 
-    def clear(self) -> list[Held]:
+    def clear(self) -> list[Job]:
         """Remove and return everything that waits."""
         lines = (*self._waiting.values(), *self._groups.values())
         tasks = [task for line in lines for task in line.tasks()]
@@ -104,9 +104,9 @@ class AdmissionQueue:
         self._groups.clear()
         return tasks
 
-    def _ordinary(self, room: int, now_s: float) -> list[Held]:
+    def _ordinary(self, room: int, now_s: float) -> list[Job]:
         waiting = self._waiting
-        taken: list[Held] = []
+        taken: list[Job] = []
         while waiting and room > 0:
             level = self._levels.pick(waiting)
             if level is None:
@@ -121,7 +121,7 @@ class AdmissionQueue:
                 del waiting[level]
         return taken
 
-    def _of_group(self, group: str, room: int) -> list[Held]:
+    def _of_group(self, group: str, room: int) -> list[Job]:
         line = self._groups.get(group)
         if line is None:
             return []

@@ -5,11 +5,10 @@ tenant or a higher level, waits behind them. What a runner holds has left the or
 from typing import Final
 
 from inference.runner.credit import CreditPool
+from inference.runner.usual_cost import UsualCost
 
 TARGET_S: Final = 0.1
 """Work that is held ahead, in seconds: several times what it takes to fetch more."""
-_MEMORY: Final = 0.2
-"""Part that the latest report has in what is known."""
 
 
 class Ahead:
@@ -23,16 +22,14 @@ class Ahead:
         self._least = least
         self._most = most
         self._total = 0
-        self._mean_s = 0.0
+        self._cost = UsualCost()
         self._hold(least)
 
     def ended(self, tasks: int, work_s: float) -> None:
         """Take in a report: so many tasks ended, and so much of the engine's time they took in all."""
-        if tasks <= 0 or work_s <= 0:
+        if not self._cost.ended(tasks, work_s):
             return
-        mean_s = work_s / tasks
-        self._mean_s += (mean_s - self._mean_s) * (_MEMORY if self._mean_s else 1.0)
-        wanted = TARGET_S / self._mean_s
+        wanted = TARGET_S / self._cost.mean_s
         # Small changes are noise, and each of them would be told to every scheduler.
         if not 0.75 * self._total <= wanted <= 1.25 * self._total:
             self._hold(int(wanted))

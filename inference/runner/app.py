@@ -64,7 +64,9 @@ async def build(settings: Settings) -> AsyncIterator[Runner]:
             SystemClock(),
             policy,
             RunnerMetrics(registry, settings.runner.model),
-            lambda report: load_engine(settings.runner.path, settings.engine, report),
+            lambda report: load_engine(
+                settings.runner.path, settings.engine, report, settings.runner.version
+            ),
             metrics_address,
             settings.engine.watchdog_s,
         )

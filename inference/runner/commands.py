@@ -1,9 +1,11 @@
 """What the event loop tells the engine's thread through its inbox."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from inference.runner.held import Held
+from inference.engine import RunCounts
+from inference.runner.job import Job
 from scheduler.policies.policy import Policy
 
 
@@ -11,7 +13,7 @@ from scheduler.policies.policy import Policy
 class Admit:
     """Let tasks wait for the engine and run."""
 
-    tasks: Sequence[Held]
+    tasks: Sequence[Job]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +38,16 @@ class Follow:
 
 
 @dataclass(frozen=True, slots=True)
+class Count:
+    """Tell what the engine has counted."""
+
+    answer: "asyncio.Future[RunCounts | None]"
+    """None for an engine that does not count."""
+
+
+@dataclass(frozen=True, slots=True)
 class Stop:
     """Forget everything, close the engine and end."""
 
 
-Command = Admit | Cancel | HandBack | Follow | Stop
+Command = Admit | Cancel | HandBack | Follow | Count | Stop

@@ -7,21 +7,21 @@ prompt took is its own. What the engine does for nobody in particular goes with 
 from collections.abc import Iterable, Sequence
 
 from inference.engine import Chunk, Engine, ReportsGeneration, Update
-from inference.runner.held import Held
+from inference.runner.job import Job
 
 
 class Measuring:
     """Charges what is inside one engine. The engine's thread owns it, and what it writes into the tasks."""
 
     def __init__(self) -> None:
-        self._tasks: dict[str, Held] = {}
+        self._tasks: dict[str, Job] = {}
         self._reports: ReportsGeneration | None = None
 
     def watch(self, engine: Engine) -> None:
         """Ask an engine that knows what prompts took."""
         self._reports = engine if isinstance(engine, ReportsGeneration) else None
 
-    def enter(self, task: Held, now_s: float) -> None:
+    def enter(self, task: Job, now_s: float) -> None:
         """Begin to measure a task that the engine takes in."""
         task.admitted_s = now_s
         self._tasks[task.key] = task

@@ -16,7 +16,7 @@ from typing import Final, Protocol, TypeVar
 from inference.engine import Chunk, Done, Failed, GenerateOutput
 from inference.runner import results
 from inference.runner.held import Cost, Held
-from inference.runner.results import PendingText
+from inference.runner.results import LARGEST_RESULT_BYTES, PendingText
 from scheduler.errors import ModelFailed, RecordsUnavailable
 from scheduler.policies.failures import may_be_the_runners
 from scheduler.ports.clock import Clock
@@ -31,8 +31,6 @@ LARGEST_WRITE_BYTES: Final = 16 << 20
 """Bytes of results from which on a write is closed: one that the store cannot take in time would be repeated for
 ever.
 """
-LARGEST_RESULT_BYTES: Final = 63 << 20
-"""Most bytes of a serialised result: a client could not read more in one message, and the store refuses far more."""
 
 _log = logging.getLogger(__name__)
 
@@ -121,8 +119,11 @@ class OutcomeWriter:
         output = done.output
         pending = self._pending.pop(held, None) if self._pending else None
         streamed = held.streamed
-        ending = results.success(held, done, pending, now_s)
-        if (size := len(ending.result)) > LARGEST_RESULT_BYTES:
+        ending = None
+        if (size := results.element_bytes(output)) <= LARGEST_RESULT_BYTES:
+            ending = results.success(held, done, pending, now_s)
+            size = len(ending.result)
+        if ending is None or size > LARGEST_RESULT_BYTES:
             error = ModelFailed(f"the output has {size} bytes; {LARGEST_RESULT_BYTES} is the limit")
             held.streamed = streamed
             self.failed(held, Failed(held.key, error), now_s)

@@ -1,21 +1,27 @@
 """From what the engine brought to what the record and the task's stream get."""
 
 from dataclasses import dataclass, field
+from typing import Final
 
 from google.protobuf.duration_pb2 import Duration
 
 from forebay.tasks.v1.inputs_pb2 import FINISH_REASON_ABORTED
+from forebay.tasks.v1.inputs_pb2 import GenerateOutput as GenerateOutputMessage
 from forebay.tasks.v1.task_pb2 import TASK_STATE_SUCCEEDED
 from forebay.tasks.v1.task_service_pb2 import StreamOutputResponse
 from inference.convert import FINISH_REASONS, result_of, write_logprobs
-from inference.engine import Chunk, Done, Finish, GenerateOutput, TokenLogprob
+from inference.engine import Chunk, Done, EmbedOutput, Finish, GenerateOutput, TensorOutput, TokenLogprob
 from inference.model_errors import wants_memory
 from inference.runner.held import Held
+from inference.runner.job import Job
 from scheduler.errors import DeadlinePassed, ForebayError, ModelFailed, ModelOutOfMemory
 from scheduler.policies.failures import FailureClass, failure_class
 from scheduler.ports.records import Ending, OutputChunk
 from scheduler.states import TaskState
 from services.status import to_status
+
+LARGEST_RESULT_BYTES: Final = 63 << 20
+"""Most bytes of a serialised result: a client could not read more in one message, and the store refuses far more."""
 
 
 @dataclass(slots=True)
@@ -79,6 +85,15 @@ def success(held: Held, done: Done, pending: PendingText | None, now_s: float) -
     )
 
 
+def element_bytes(output: TensorOutput | GenerateOutput | EmbedOutput) -> int:
+    """Return what the elements of an output take at least in a message, without making one: copies of what is far too
+    large would stop the process for as long as they take.
+    """
+    if not isinstance(output, TensorOutput):
+        return 0
+    return sum(array.nbytes for array in output.outputs.values() if not array.dtype.hasobject)
+
+
 def failure(
     held: Held, error: Exception, pending: PendingText | None, *, streams: bool, draw: float = 0.0
 ) -> Ending:
@@ -117,28 +132,35 @@ def shown_error(error: Exception) -> ForebayError:
     return ModelFailed("the model raised an error on this input")
 
 
-def time_to_first_token_s(held: Held, output: GenerateOutput) -> float:
-    """Return the time from the assignment to the first token: the wait for a place, then the engine's own figure."""
-    return held.admitted_s - held.received_s + output.time_to_first_token_s
+def time_to_first_token_s(job: Job, output: GenerateOutput) -> float:
+    """Return the time from its arrival to the first token: the wait for a place, then the engine's own figure."""
+    return job.admitted_s - job.received_s + output.time_to_first_token_s
 
 
 def _next_chunk(held: Held, pending: PendingText) -> StreamOutputResponse:
     restarted = not held.streamed and held.attempt > 1
     held.streamed = True
     chunk = StreamOutputResponse(restarted=restarted)
+    write_text(chunk, pending)
+    return chunk
+
+
+def write_text(chunk: StreamOutputResponse | GenerateOutputMessage, pending: PendingText) -> None:
+    """Put new output into a message. Why choice 0 ended is set in the stream of a call only."""
     for index, choice in sorted(pending.choices.items()):
         text = "".join(choice.texts)
         if index == 0:
-            # Why it ended is told in the last chunk, which has that field for the whole task.
             chunk.text = text
             chunk.token_ids.extend(choice.token_ids)
             write_logprobs(chunk.logprobs, choice.logprobs)
+            # In the stream of a task it is told in the last chunk, which has that field for the whole task.
+            if choice.finish is not None and isinstance(chunk, GenerateOutputMessage):
+                chunk.finish_reason = FINISH_REASONS[choice.finish]
             continue
         other = chunk.others.add(index=index, text=text, token_ids=choice.token_ids)
         write_logprobs(other.logprobs, choice.logprobs)
         if choice.finish is not None:
             other.finish_reason = FINISH_REASONS[choice.finish]
-    return chunk
 
 
 def _retry_in_ms(held: Held, error: ForebayError, draw: float) -> int:

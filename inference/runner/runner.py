@@ -3,29 +3,34 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final
 
-from forebay.dispatch.v1.dispatch_service_pb2 import Hello
 from forebay.models.v1 import model_service_pb2 as models
+from forebay.runner.v1.runner_service_pb2 import Load
 from forebay.runner.v1.runner_service_pb2_grpc import add_RunnerServiceServicer_to_server
-from inference.engine import Engine, EngineKind, Preempts, ReportsGeneration, SharesRuns
+from inference.engine import Engine, Follows, ReportsGeneration
 from inference.journal import JournalWriter
 from inference.runner.admission import AdmissionQueue
-from inference.runner.ahead import Ahead
 from inference.runner.announcing import Announcer
 from inference.runner.attachment import Attachment
 from inference.runner.credit import CreditPool
+from inference.runner.direct.call_table import CallTable
 from inference.runner.engine_thread import EngineThread
 from inference.runner.leases import LeaseKeeper
 from inference.runner.schedulers import Schedulers
+from inference.runner.service import RunnerServicer
 from inference.runner.settings import RunnerSettings
-from inference.runner.status import RunnerServicer, StatusBoard, new_runner
+from inference.runner.status import StatusBoard, new_runner
 from inference.runner.stuck import EngineHung, EngineStuck
+from inference.runner.tally import Tally
 from inference.runner.telemetry import Telemetry
+from inference.runner.terms import Terms
+from inference.runner.usual_cost import UsualCost
+from inference.runner.ways import BothWays
 from inference.runner.workload import Workload
 from observability import names
 from observability.metrics import RunnerMetrics
@@ -39,16 +44,10 @@ from scheduler.ports.records import LeaseStore, OutcomeStore
 from services.lifecycle import RunningServer, Service, grpc_server
 from services.policy_following import PolicyFollower
 
-TENSOR_CREDITS: Final = 1024
-"""Most tasks that a runner of a tensor model holds."""
-LEAST_TOGETHER: Final = 64
-"""Fewest that it holds, however long they take, where they share runs."""
-LEAST_ALONE: Final = 3
-"""The same where each task is a run of its own: one runs, the next is there, and one place is for CRITICAL."""
-GENERATIONS_AHEAD: Final = 2
-"""Tasks taken for each place of a generation engine: the next one is there when a place gets free."""
 LAST_WORDS_S: Final = 2.0
 """How long a runner that ends tries to tell the schedulers and the directory."""
+GATEWAYS_LEAVE_S: Final = 1.0
+"""How long it waits for gateways to leave: twice as long as they take to see in the directory that it goes."""
 
 _log = logging.getLogger(__name__)
 
@@ -89,7 +88,12 @@ class Runner:
         self._metrics = metrics
         self._open_engine = open_engine
         self._metrics_address = metrics_address
-        self._identity = new_runner(settings.id, settings.model, settings.pool)
+        self._policy = policy
+        self._identity = new_runner(
+            *(settings.id, settings.model, settings.pool, settings.version, settings.generation),
+            zone=settings.zone,
+            weight=settings.weight,
+        )
         self._board = StatusBoard(self._identity, self._held)
         self._announcer = Announcer(self._board, stores.membership)
         self._journal = _open_journal(settings.journal)
@@ -98,7 +102,7 @@ class Runner:
         self._thread = EngineThread(
             self._load,
             queue,
-            lambda: self._workload,
+            lambda: self._ways,
             settings.output_flush_ms / 1000,
             partial(metrics.batch, names.HOP_EXECUTE),
             hard_kill_after_s=settings.hard_kill_after_s,
@@ -111,7 +115,12 @@ class Runner:
         )
         self._capacity = 0
         self._cache_tokens = 0
+        self._tally = Tally(settings.model, settings.version)
+        self._servicer = RunnerServicer(self._board, self._thread, self._tally)
+        self._cost = UsualCost()
         self._workload: Workload
+        self._calls: CallTable
+        self._ways: BothWays
 
     async def run(self, stop: asyncio.Event) -> bool:
         """Work until `stop`, then drain: what runs gets the grace period, the rest is handed back.
@@ -123,7 +132,7 @@ class Runner:
         """
         service = Service(
             "forebay.runner.v1.RunnerService",
-            lambda server: add_RunnerServiceServicer_to_server(RunnerServicer(self._board), server),
+            lambda server: add_RunnerServiceServicer_to_server(self._servicer, server),
         )
         async with grpc_server(self._settings.listen, [service], grace_s=LAST_WORDS_S) as server:
             self._board.at(server.address, self._metrics_address)
@@ -173,28 +182,16 @@ class Runner:
             self._metrics, model=settings.model, provider=card.provider, runner=self._identity.id
         )
         workload = self._workload = Workload(
-            card, self._thread, stores.outcomes, clock, telemetry, self._journal
+            card, self._thread, stores.outcomes, clock, telemetry, self._tally, self._journal
         )
+        calls = self._calls = CallTable(
+            card.kind, settings.model, self._thread, telemetry, self._tally, self._weigh, self._journal
+        )
+        self._ways = BothWays(workload, calls)
         keeper = LeaseKeeper(stores.leases, clock, workload)
-        ahead = TENSOR_CREDITS if card.kind is EngineKind.TENSOR else GENERATIONS_AHEAD * engine.capacity
-        paced = card.kind is EngineKind.TENSOR and not settings.credits
-        # An engine that preempts gives a CRITICAL task another one's place, so it must find room in the runner; where
-        # none is given, it must be there when the present run ends. Credit that was set is meant as it stands.
-        reserve = engine.capacity if isinstance(engine, Preempts) else int(paced)
-        credit = CreditPool(settings.credits or ahead + reserve)
-        together = engine.together if isinstance(engine, SharesRuns) else engine.capacity
-        if paced:
-            least = LEAST_ALONE if together == 1 else LEAST_TOGETHER
-            workload.paced = Ahead(credit, least, TENSOR_CREDITS).ended
-        hello = Hello(
-            runner=self._identity.id,
-            model=settings.model,
-            pool=settings.pool,
-            reserve=reserve,
-            zone=settings.zone,
-            weight=settings.weight,
-            slots=together,
-        )
+        terms = Terms(engine, settings)
+        workload.paced = calls.answering.paced = partial(_tell_all, (self._cost.ended, terms.ended))
+        credit, hello = terms.credit, terms.hello(self._identity.id)
         schedulers = Schedulers(
             stores.membership,
             clock,
@@ -211,20 +208,31 @@ class Runner:
                     schedulers.run(),
                 )
             ]
+            self._servicer.calls = calls
             self._board.ready(card, engine.capacity, self._cache_tokens)
             server.set_serving(True)
             await stop.wait()
             server.set_serving(False)
             self._board.draining()
             credit.close()
+            # What they send before they know is executed: of a version that goes there is no other runner to refuse to.
+            await calls.left(GATEWAYS_LEAVE_S)
+            calls.drain()
             workload.drain()
             try:
                 async with asyncio.timeout(settings.grace_s):
                     await workload.emptied()
+                    await calls.emptied()
             except TimeoutError:
-                _log.warning("grace is over, running tasks are handed back", extra={"tasks": len(workload)})
+                _log.warning(
+                    "grace is over, running tasks are handed back",
+                    extra={"tasks": len(workload), "calls": len(calls)},
+                )
                 workload.abandon()
-            await schedulers.finish(LAST_WORDS_S)
+                calls.abandon()
+            async with asyncio.TaskGroup() as last_words:
+                last_words.create_task(schedulers.finish(LAST_WORDS_S))
+                last_words.create_task(calls.finish(GATEWAYS_LEAVE_S))
             self._thread.stop()
             for side in sides:
                 side.cancel()
@@ -246,6 +254,8 @@ class Runner:
             credit.close()
             workload = self._workload
             workload.abandon(suspects)
+            self._calls.abandon(suspects)
+            await self._calls.finish(0)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LAST_WORDS_S):
                     await workload.emptied()
@@ -256,14 +266,21 @@ class Runner:
         """Load and warm the model, on the engine thread."""
         tell = self._thread.on_loop
         engine = self._open_engine(lambda sentence: tell(partial(self._board.doing, sentence)))
+        if isinstance(engine, Follows):
+            engine.follow(self._policy)
         tell(partial(self._board.enter, models.RUNNER_STATE_WARMING))
         engine.warm_up()
         if isinstance(engine, ReportsGeneration):
             self._cache_tokens = engine.stats().kv_capacity
         return engine
 
+    def _weigh(self, load: Load) -> None:
+        """Write what the runner has to do into a message."""
+        load.held = held = len(self._workload) + len(self._calls)
+        load.outstanding_us = int(held * self._cost.mean_s * 1e6)
+
     def _held(self) -> int:
-        held = len(self._workload) if self._capacity else 0
+        held = len(self._workload) + len(self._calls) if self._capacity else 0
         self._metrics.held(held, self._capacity)
         return held
 
@@ -271,6 +288,11 @@ class Runner:
         with contextlib.suppress(RecordsUnavailable, TimeoutError):
             async with asyncio.timeout(LAST_WORDS_S):
                 await tell()
+
+
+def _tell_all(listeners: Sequence[Callable[[int, float], object]], ended: int, work_s: float) -> None:
+    for listener in listeners:
+        listener(ended, work_s)
 
 
 def _open_journal(path: Path | None) -> JournalWriter | None:

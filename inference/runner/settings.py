@@ -16,6 +16,12 @@ class RunnerSettings:
     """Its folder or file."""
     id: str = ""
     """Name of this runner in the directory; empty for one made of host, model and a random part."""
+    version: int = ranged(0, minimum=0)
+    """Which version of the model it serves. Default 0: the model has no versions."""
+    highest: bool = True
+    """Whether no higher version is served: it is meant by tasks that name none. Default true."""
+    generation: int = ranged(0, minimum=0)
+    """How often the model was loaded before it, since its agent began. Default 0."""
     pool: str = "default"
     """The pool of tasks that it serves."""
     listen: str = "127.0.0.1:0"
@@ -42,3 +48,17 @@ class RunnerSettings:
     killed. Default 0: no limit."""
     journal: Path | None = None
     """File in which it notes what it holds and executes; its agent names one. Default: none is written."""
+
+    @property
+    def answers_to(self) -> str:
+        """The name by which tasks ask for what it serves."""
+        return self.model if self.highest or not self.version else self._with_version
+
+    @property
+    def also(self) -> tuple[str, ...]:
+        """Other names by which they may."""
+        return (self._with_version,) if self.highest and self.version else ()
+
+    @property
+    def _with_version(self) -> str:
+        return f"{self.model}@{self.version}"

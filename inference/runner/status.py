@@ -6,19 +6,17 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Final
 
-import grpc.aio
-
 from forebay.models.v1 import model_service_pb2 as models
-from forebay.runner.v1.runner_service_pb2 import WatchStatusRequest, WatchStatusResponse
-from forebay.runner.v1.runner_service_pb2_grpc import RunnerServiceServicer
+from forebay.runner.v1.runner_service_pb2 import WatchStatusResponse
 from inference.engine import EngineKind, ModelCard, Signature
 
 ENGINE_KINDS: Final = {
     EngineKind.TENSOR: models.ENGINE_KIND_TENSOR,
     EngineKind.GENERATE: models.ENGINE_KIND_GENERATE,
+    EngineKind.EMBED: models.ENGINE_KIND_EMBED,
 }
 
 _log = logging.getLogger(__name__)
@@ -90,13 +88,18 @@ class StatusBoard:
             context_length=card.context_length,
             ready_runners=1,
             providers=[card.provider],
+            version=runner.version,
+            max_batch_size=card.max_batch_size,
+            config=card.config,
+            stateful=card.stateful,
+            dimensions=card.dimensions,
         )
         self.enter(models.RUNNER_STATE_READY)
 
     def failed(self, reason: str) -> None:
         """Note that the model cannot be loaded."""
         self._runner.reason = reason
-        self._model = models.Model(name=self._runner.model, failures=[reason])
+        self._model = models.Model(name=self._runner.model, version=self._runner.version, failures=[reason])
         self.enter(models.RUNNER_STATE_FAILED)
 
     def draining(self) -> None:
@@ -128,28 +131,28 @@ class StatusBoard:
         return {key: value for key, value in fields.items() if value}
 
 
-def new_runner(runner_id: str, model: str, pool: str) -> models.Runner:
+def new_runner(
+    runner_id: str,
+    model: str,
+    pool: str,
+    version: int = 0,
+    generation: int = 0,
+    *,
+    zone: str = "",
+    weight: int = 0,
+) -> models.Runner:
     """Describe a runner that has just started; without an id it gets one of host, model and a random part."""
     runner_id = runner_id or f"{socket.gethostname()}-{model}-{secrets.token_hex(4)}"
-    return models.Runner(id=runner_id, model=model, pool=pool, state=models.RUNNER_STATE_LOADING)
-
-
-class RunnerServicer(RunnerServiceServicer):
-    """Translates RunnerService to the board."""
-
-    def __init__(self, board: StatusBoard) -> None:
-        self._board = board
-
-    async def WatchStatus(
-        self,
-        request: WatchStatusRequest,
-        context: grpc.aio.ServicerContext[WatchStatusRequest, WatchStatusResponse],
-    ) -> AsyncIterator[WatchStatusResponse]:
-        """Stream the state: at once, then after each change, until the runner ends."""
-        while not self._board.closed:
-            change = self._board.next_change()
-            yield self._board.status()
-            await change.wait()
+    return models.Runner(
+        id=runner_id,
+        model=model,
+        pool=pool,
+        version=version,
+        generation=generation,
+        zone=zone,
+        weight=weight,
+        state=models.RUNNER_STATE_LOADING,
+    )
 
 
 def _signature(signature: Signature) -> models.TensorSignature:

@@ -33,7 +33,7 @@ class _Returned:
 
 
 class ToLoop:
-    """Made on the event loop; its methods are for one thread."""
+    """Made on the event loop; its methods are for one thread at a time, that loop's own among them."""
 
     def __init__(
         self, events: Callable[[], EngineEvents], flush_s: float, deserted: Callable[[], None]
@@ -49,6 +49,8 @@ class ToLoop:
         """Appended to by the thread, emptied by the loop: both ends of a deque are atomic."""
         self._wake_pending = False
         self._flushed_s = 0.0
+        self.on_loop = False
+        """Whether the loop itself is the one that sends, and so need not be woken."""
 
     def send(self, updates: Sequence[Update], *, urgent: bool) -> None:
         """Bring updates to the loop: urgent ones at once, others when the flush window is over."""
@@ -87,7 +89,11 @@ class ToLoop:
             return
         self._wake_pending = True
         self._flushed_s = time.monotonic()
-        self.call(self._drain)
+        if self.on_loop:
+            # Not at once: whoever has something admitted does not expect the answer before that is over.
+            self._loop.call_soon(self._drain)
+        else:
+            self.call(self._drain)
 
     def _drain(self) -> None:
         """Hand over what is under way; on the loop."""

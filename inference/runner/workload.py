@@ -16,6 +16,7 @@ from inference.journal import JournalWriter
 from inference.runner import work
 from inference.runner.held import Cost, Fate, Held, Source
 from inference.runner.outcomes import Outcome, OutcomeWriter
+from inference.runner.tally import Tally
 from inference.runner.telemetry import Telemetry
 from observability.propagation import trace_id_of
 from scheduler.errors import DeadlinePassed, ForebayError, InvalidInput
@@ -51,11 +52,13 @@ class Workload:
         store: OutcomeStore,
         clock: Clock,
         telemetry: Telemetry,
+        tally: Tally,
         journal: JournalWriter | None = None,
     ) -> None:
         self._card = card
         self._executor = executor
         self._telemetry = telemetry
+        self._tally = tally
         self._journal = journal
         self._tasks: dict[str, Held] = {}
         self._draining = False
@@ -77,6 +80,7 @@ class Workload:
     def assigned(self, assignments: Sequence[Assignment], source: Source) -> None:
         """Take leased tasks. One that cannot be executed gets its failure written; none is ever dropped."""
         now_s = time.monotonic()
+        self._tally.arrived()
         admitted: list[Held] = []
         taken: list[tuple[Held, Assignment]] = []
         for assignment in assignments:
@@ -147,6 +151,7 @@ class Workload:
                 continue
             match update:
                 case Done():
+                    self._tally.succeeded(held, now_s)
                     outcomes.done(held, update, now_s)
                 case Chunk():
                     outcomes.chunk(held, update)
@@ -196,6 +201,7 @@ class Workload:
                 },
                 exc_info=failed.error,
             )
+        self._tally.failed(now_s - held.received_s)
         self.outcomes.failed(held, failed, now_s)
 
     def _drop(self, tasks: Sequence[Held], fate: Fate) -> None:

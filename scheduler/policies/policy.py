@@ -79,8 +79,9 @@ class Policy:
     cost_label: str = "kind"
 
     def route(self, model: str) -> Routing:
-        """Return how a runner of this model is chosen."""
-        return self.routing.get(model) or self.routing.get("", Routing.LEAST_OUTSTANDING)
+        """Return how a runner of this model is chosen, NAME or NAME@VERSION: what is said of NAME holds for both."""
+        said = self.routing
+        return said.get(model.partition("@")[0]) or said.get("", Routing.LEAST_OUTSTANDING)
 
     def tenant_weight(self, tenant: str) -> float:
         """Return the weight of a tenant inside a level."""

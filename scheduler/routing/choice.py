@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
+from zlib import crc32
 
 
 class Candidate(NamedTuple):
@@ -24,10 +25,15 @@ class Errand(NamedTuple):
     """A task, as far as routing looks at it."""
 
     key: int
-    """A hash of what shall meet the same runner again: tenant and kind."""
+    """A hash of what shall meet the same runner again: `key_of`."""
     prefixes: tuple[int, ...] = ()
     """Chained hashes of the blocks that its prompt begins with, the shortest beginning first; empty for no prompt."""
     work_ms: float = 1.0
+
+
+def key_of(tenant: str, kind: str) -> int:
+    """Return the key of errands of a tenant and kind: the same for tasks and for calls, so that they meet."""
+    return crc32(f"{tenant}\0{kind}".encode())
 
 
 class Router(Protocol):

@@ -1,4 +1,4 @@
-"""A runner of the scheduler's own zone while one has room, else any: what crosses zones costs time and money."""
+"""A runner of the chooser's own zone while one has room, else any: what crosses zones costs time and money."""
 
 from collections.abc import Sequence
 

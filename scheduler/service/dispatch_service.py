@@ -1,4 +1,9 @@
-"""The door for runners: translates `DispatchService.Attach` into calls on the roster and the bookkeeping of ends."""
+"""The door for runners: translates `DispatchService.Attach` into calls on the roster and the bookkeeping of ends.
+
+A write that is on its way cannot be broken off, and no status can be sent beside it: whatever ends a stream, what its
+runner held rests at once, and the stream itself ends when that write is over. A frozen runner's connection ends by its
+keepalive.
+"""
 
 import asyncio
 import logging
@@ -84,25 +89,42 @@ class DispatchServicer(DispatchServiceServicer):
         stream.send(AttachResponse(lease_ms=self._lease_ms))
         self._roster.add(stream)
         log.info("runner attached", extra={"runner": stream.id, "model": stream.model})
-        try:
-            self._heard_credit(stream, first.credits)
-            async with asyncio.TaskGroup() as group:
-                writer = group.create_task(self._write(stream, context))
-                reader = group.create_task(self._read(stream, request_iterator))
-                closing = group.create_task(self.closing.wait())
-                given_up = group.create_task(stream.given_up.wait())
-                ends = (writer, reader, closing, given_up)
+        self._heard_credit(stream, first.credits)
+        error: Exception | None = None
+        async with asyncio.TaskGroup() as group:
+            writing = group.create_task(_write(stream, context))
+            reading = group.create_task(self._hear(stream, request_iterator))
+            closing = group.create_task(self.closing.wait())
+            giving_up = group.create_task(stream.given_up.wait())
+            ends = (writing, reading, closing, giving_up)
+            try:
                 await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-                for task in ends:
-                    task.cancel()
-        finally:
-            held = self._roster.remove(stream)
-            self._resting.rest([running.task for running in held])
-            log.info("runner detached", extra={"runner": stream.id, "held": len(held)})
+            finally:
+                self._detach(stream)
+            if reading.done():
+                error = reading.result()
+            for task in (reading, closing, giving_up):
+                task.cancel()
+        if error is not None:
+            raise error
 
-    async def _write(self, stream: RunnerStream, context: Any) -> None:
-        while True:
-            await context.write(await stream.outbox.get())
+    def _detach(self, stream: RunnerStream) -> None:
+        held = self._roster.remove(stream)
+        self._resting.rest([running.task for running in held])
+        # The writer ends by this.
+        stream.close()
+        log.info("runner detached", extra={"runner": stream.id, "held": len(held)})
+
+    async def _hear(self, stream: RunnerStream, requests: AsyncIterator[AttachRequest]) -> Exception | None:
+        """Read until the runner has said all; return what is wrong with it.
+
+        An error that was raised here would break off what is being written.
+        """
+        try:
+            await self._read(stream, requests)
+        except Exception as error:  # whatever it is: it is raised once the writer has ended
+            return error
+        return None
 
     async def _read(self, stream: RunnerStream, requests: AsyncIterator[AttachRequest]) -> None:
         async for request in requests:
@@ -176,3 +198,12 @@ class DispatchServicer(DispatchServiceServicer):
                 # Also when the stream broke: their leases run out, or the sweeper publishes them, and the old messages
                 # are found stale then.
                 self._resting.rest(tasks)
+
+
+async def _write(stream: RunnerStream, context: Any) -> None:
+    """Write what waits until the stream is closed: the one writer that a stream may have."""
+    while (message := await stream.outbox.get()) is not None:
+        try:
+            await context.write(message)
+        except grpc.aio.InternalError:  # the runner is gone
+            return

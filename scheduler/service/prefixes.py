@@ -1,16 +1,10 @@
 """How the prompt of a generation begins, as chained hashes of its blocks, for the routing that follows prefixes."""
 
-from typing import Final
-from zlib import crc32
-
 from google.protobuf.message import DecodeError
 
 from forebay.tasks.v1.envelope_pb2 import Envelope
 from forebay.tasks.v1.task_pb2 import TaskSpec
-
-BLOCK: Final = 256
-"""Characters of one block, some 64 tokens: what runners keep blocks of."""
-MOST_BLOCKS: Final = 64
+from scheduler.routing.prompt_blocks import chained_hashes
 
 
 def prefixes_of(envelope: Envelope) -> tuple[int, ...]:
@@ -28,9 +22,4 @@ def prefixes_of(envelope: Envelope) -> tuple[int, ...]:
     text = generate.prompt or "\0".join(
         f"{message.role}\0{part.text}" for message in generate.messages.messages for part in message.parts
     )
-    hashes: list[int] = []
-    chain = crc32(f"{envelope.tenant}\0{envelope.model}".encode())
-    for start in range(0, min(len(text), BLOCK * MOST_BLOCKS) - BLOCK + 1, BLOCK):
-        chain = crc32(text[start : start + BLOCK].encode(), chain)
-        hashes.append(chain)
-    return tuple(hashes)
+    return chained_hashes(envelope.tenant, envelope.model, text)

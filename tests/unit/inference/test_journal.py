@@ -105,3 +105,13 @@ def test_it_outlives_a_kill_at_any_moment(path: Path) -> None:
     executing = read_journal(path).executing
     assert len(executing) == 200
     assert len({one.attempt for one in executing}) == 1
+
+
+def test_direct_calls_are_no_attempts_but_may_be_to_blame(path: Path) -> None:
+    writer = JournalWriter(path)
+    writer.calls(3)
+    writer.executing(["call-1-7", "a#1"])
+    assert read_journal(path) == Remains(executing=(Attempt("a", 1),), executing_calls=True, held_calls=True)
+    writer.calls(0)
+    writer.executing(["a#1"])
+    assert read_journal(path) == Remains(executing=(Attempt("a", 1),))

@@ -200,6 +200,15 @@ def test_a_model_that_no_provider_takes_is_refused_with_the_last_reason(
         open_with(fake, monkeypatch, providers=("cuda",))
 
 
+def test_where_only_a_gpu_will_do_the_cpu_is_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = FakeRuntime(ALL, {"TensorrtExecutionProvider": "no engine"}, frozenset({"CUDAExecutionProvider"}))
+    with pytest.raises(
+        ModelUnusable, match=r"^m\.onnx cannot be loaded on cuda: its libraries cannot be loaded$"
+    ):
+        open_with(fake, monkeypatch, gpu_only=True)
+    assert [providers[0][0] for providers in fake.opened] == ALL[:2]
+
+
 def test_messages_of_onnx_runtime_become_one_short_line() -> None:
     assert brief(RuntimeError("[ONNXRuntimeError] : 1 : FAIL : a\n  b")) == "1 : FAIL : a b"
     assert brief(RuntimeError("x" * 1000)) == "x" * 399 + "…"

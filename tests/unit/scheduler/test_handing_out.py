@@ -62,6 +62,32 @@ def test_two_runners_share_and_neither_gets_more_than_its_credit() -> None:
     assert (one.credits, other.credits) == (0, 0)
 
 
+def test_a_runner_is_found_under_each_of_its_names() -> None:
+    second = RunnerStream("r2", "m", "default", 4, also=("m@2",))
+    first = RunnerStream("r1", "m@1", "default", 4)
+    roster = roster_of(first, second)
+    assert roster.served("default") == {"m", "m@1", "m@2"}
+    assert roster.credits("default", 0.0) == {"m": 4, "m@1": 4, "m@2": 4}
+    chosen = [task("a"), task("b", model="m@1"), task("c", model="m@2"), task("d", model="m@3")]
+    shares, left = shared(roster, *chosen)
+    assert {runner: sorted(ids) for runner, ids in shares.items()} == {"r1": ["b"], "r2": ["a", "c"]}
+    assert left == ["d"]
+    assert (first.credits, second.credits) == (3, 2)
+
+
+def test_tasks_that_name_a_runner_differently_get_its_credit_once() -> None:
+    runner = RunnerStream("r1", "m", "default", 6, reserve=2, also=("m@2",))
+    roster = roster_of(runner)
+    assert roster.credits("default", 0.0) == {"m": 4, "m@2": 4}
+    assert roster.reserves("default", 0.0) == {"m": 2, "m@2": 2}
+    chosen = [task(f"a{n}") for n in range(4)] + [task(f"b{n}", model="m@2") for n in range(4)]
+    urgent = [task(f"c{n}", Level.CRITICAL, "m@2") for n in range(3)]
+    shares, left = shared(roster, *chosen, *urgent)
+    assert shares == {"r1": ["a0", "a1", "a2", "a3", "c0", "c1"]}
+    assert left == ["b0", "b1", "b2", "b3", "c2"]
+    assert runner.credits == 0
+
+
 @pytest.mark.parametrize("speaker", ["holder", "another"])
 def test_what_is_settled_is_taken_from_whoever_holds_it(speaker: str) -> None:
     holder, another = RunnerStream("r", "m", "default"), RunnerStream("r", "m", "default")

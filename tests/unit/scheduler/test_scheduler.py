@@ -368,15 +368,18 @@ async def test_a_runner_that_reads_nothing_is_given_up_and_costs_nobody_else_any
                 await world.submit(1)
                 await world.pass_time(0.5)
                 deaf.grant(1)
+            async with world.attached(scheduler, credits=9, name="r2") as runner:
+                # Two were in the outbox, the third found no room; the fourth was never meant for the deaf one.
+                free = await runner.assigned(1)
+                await world.finish(free)
+                runner.settle(*ended(free))
+                await world.pass_time(12)
+                assert [attempt for _, attempt in await runner.assigned(3)] == [2, 2, 2]
+            # What is being written cannot be broken off; once it is taken, or the connection lost, the stream ends.
+            assert not call.done()
+            reads_nothing.set()
             async with asyncio.timeout(5):
                 await asyncio.wait([call])
-        async with world.attached(scheduler, credits=9, name="r2") as runner:
-            # Two were in the outbox, the third found no room; the fourth was never meant for the deaf one.
-            free = await runner.assigned(1)
-            await world.finish(free)
-            runner.settle(*ended(free))
-            await world.pass_time(12)
-            assert [attempt for _, attempt in await runner.assigned(3)] == [2, 2, 2]
 
 
 async def test_a_scheduler_that_shuts_down_takes_no_more_runners(world: World) -> None:

@@ -72,6 +72,15 @@ class World:
         return dict(await self.store.membership.members(role))
 
 
+def test_a_model_that_waiting_tasks_ask_for_by_another_name_has_the_runners_of_it() -> None:
+    world = World()
+    world.runner("r1").also = ("m@2",)
+    assert [model.model for model in world.views.view(0).pools[0].models] == ["m"]
+    world.window.add(world.task(1, model="m@2"))
+    shown = world.model("m@2")
+    assert (shown.runners, shown.free) == (1, 2)
+
+
 def test_runners_their_credit_and_who_uses_it_are_shown() -> None:
     world = World()
     first, second = world.runner("r1", credits=1), world.runner("r2", credits=3, slots=4)

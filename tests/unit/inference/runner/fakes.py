@@ -13,6 +13,8 @@ from inference.engine import (
     Choice,
     Chunk,
     Done,
+    EmbedOutput,
+    EmbedRequest,
     EngineKind,
     Failed,
     Finish,
@@ -54,7 +56,8 @@ class NoSource:
 
 
 class FakeEngine:
-    """Tensors come back as they are after one step; a generation writes "a", "b", "c"… one token a step.
+    """Tensors come back as they are after one step, texts as their lengths; a generation writes "a", "b", "c"… one
+    token a step.
 
     It stands still while `go` is not set: steps bring nothing then. A prompt "refuse", "fail" or "crash" does so.
     """
@@ -97,7 +100,12 @@ class FakeEngine:
     def _advance(self, key: str, request: Request, tokens: list[int]) -> Update:
         if isinstance(request, TensorRequest):
             del self.running[key]
-            return Done(key, TensorOutput(request.inputs))
+            return Done(key, TensorOutput(request.inputs), batch=len(self.running) + 1)
+        if isinstance(request, EmbedRequest):
+            del self.running[key]
+            tokens_of = [len(text.split()) + 2 for text in request.texts]
+            vectors = np.array([[len(text), float(request.normalize)] for text in request.texts], np.float32)
+            return Done(key, EmbedOutput(vectors, tokens_of, [len(text) > 9 for text in request.texts]))
         if request.prompt == "crash":
             raise RuntimeError("the engine is broken")
         if request.prompt == "fail":
@@ -124,7 +132,7 @@ def letter(token: int) -> str:
 
 def held(key: str, level: Level = Level.NORMAL, request: Request | None = None, attempt: int = 1) -> Held:
     request = request or TensorRequest({"x": np.zeros(1, np.float32)})
-    return Held(key, key, attempt, level, NoSource(), NOW_MS, NOW_MS + 1500, "", 100.0, request)
+    return Held(key, level, 100.0, key, attempt, NoSource(), NOW_MS, NOW_MS + 1500, request=request)
 
 
 def suspect(key: str, isolation: str) -> Held:
@@ -136,6 +144,12 @@ def suspect(key: str, isolation: str) -> Held:
 def tensor_spec(value: float = 1.0) -> TaskSpec:
     spec = TaskSpec(model="m", pool="default")
     spec.tensors.tensors.add(name="x", datatype="FP32", shape=[1], raw=np.float32(value).tobytes())
+    return spec
+
+
+def embed_spec(*texts: str) -> TaskSpec:
+    spec = TaskSpec(model="m", pool="default")
+    spec.embed.texts.extend(texts)
     return spec
 
 

@@ -155,10 +155,9 @@ def test_critical_tasks_never_enter_beside_suspects_nor_before_those_that_wait()
 
 
 def due(key: str, deadline_s: float, level: Level = Level.NORMAL) -> Held:
-    """Make a task that was leased when the monotonic clock said 100, and must have ended at `deadline_s` of it."""
+    """Make a task that must have ended when the monotonic clock says `deadline_s`."""
     task = held(key, level)
-    task.received_s = 100.0
-    task.deadline_ms = task.lease_time_ms + int((deadline_s - 100.0) * 1000)
+    task.due_s = deadline_s
     return task
 
 
@@ -167,6 +166,19 @@ def test_tasks_whose_time_runs_out_go_first_the_earliest_deadline_in_front() -> 
     queue.add([due("far", 500.0), due("near", 114.0), due("nearer", 112.0)])
     assert [task.key for task in queue.take(1, now_s=100.0)] == ["a"]
     assert [task.key for task in queue.take(9, now_s=105.0)] == ["nearer", "near", "far"]
+
+
+def test_a_task_without_a_deadline_has_its_turn_however_many_come_whose_time_runs_out() -> None:
+    queue = queue_of(a=Level.NORMAL, b=Level.NORMAL)
+    starts: list[str] = []
+    for number in range(40):
+        # As many calls of waiting clients come as the engine takes, each with a second left.
+        queue.add([due(f"call-{number}", 101.0 + number)])
+        starts += [task.key for task in queue.take(1, now_s=100.0 + number)]
+    assert starts.index("a") <= 7
+    assert starts.index("b") - starts.index("a") <= 8
+    # Those that hurry lose no more than that.
+    assert len([key for key in starts if key.startswith("call")]) == 38
 
 
 def test_a_far_deadline_or_an_unknown_time_changes_nothing() -> None:

@@ -12,8 +12,8 @@ from scheduler.policies.policy import DEFAULT_POLICY, Policy
 from scheduler.states import Level
 from services.policy_on_wire import stored
 
+from .engine_threads import Heard
 from .fakes import LONGEST_WAIT_S, FakeEngine, held
-from .test_engine_thread import Heard
 from .test_runner import running
 
 LOW_FIRST = replace(
@@ -49,3 +49,31 @@ async def test_a_runner_tells_its_engine_of_a_change(monkeypatch: pytest.MonkeyP
     async with running(FakeEngine()) as bench:
         assert await bench.store.policies.replace(stored(LOW_FIRST), 0)
         assert await asyncio.wait_for(told.get(), LONGEST_WAIT_S) == LOW_FIRST
+
+
+class FollowingEngine(FakeEngine):
+    """Writes down by which policies it was told to choose."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.followed: list[Policy] = []
+
+    def follow(self, policy: Policy) -> None:
+        self.followed.append(policy)
+
+
+async def test_an_engine_that_chooses_by_level_begins_with_the_policy_and_hears_of_changes() -> None:
+    engine, heard = FollowingEngine(), Heard()
+    async with running(engine):
+        assert engine.followed == [DEFAULT_POLICY]
+    thread = EngineThread(
+        lambda: engine, AdmissionQueue(levels_for(DEFAULT_POLICY)), lambda: heard, 0.0, lambda tasks: None
+    )
+    thread.start()
+    await thread.opened
+    thread.follow(LOW_FIRST)
+    thread.admit([held("a")])
+    await heard.until(lambda: heard.ended() == ["a"])
+    thread.stop()
+    await asyncio.wait_for(thread.ended(), LONGEST_WAIT_S)
+    assert engine.followed == [DEFAULT_POLICY, LOW_FIRST]

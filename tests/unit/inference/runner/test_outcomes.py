@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
+import numpy as np
 import pytest
 from google.rpc.status_pb2 import Status
 
@@ -174,6 +175,16 @@ async def test_an_output_that_no_store_takes_fails_its_task_and_holds_up_no_othe
     [huge, small] = [ending for batch in b.store.endings for ending in batch]
     assert (huge.state, huge.reason, small.state) == (TaskState.FAILED, "MODEL_FAILED", TaskState.SUCCEEDED)
     assert chunk_of(huge.last_output).state == TASK_STATE_FAILED
+
+
+async def test_an_output_that_is_far_too_large_is_refused_without_a_copy_of_it() -> None:
+    terabyte = np.broadcast_to(np.float32(0), (1 << 38,))
+    async with bench() as b:
+        b.writer.done(held("huge"), Done("huge", TensorOutput({"y": terabyte})), 101)
+        b.writer.done(held("small"), tensor_done("small"), 101)
+        await b.heard(2)
+    [huge, small] = [ending for batch in b.store.endings for ending in batch]
+    assert (huge.state, huge.reason, small.state) == (TaskState.FAILED, "MODEL_FAILED", TaskState.SUCCEEDED)
 
 
 async def test_a_write_is_repeated_until_the_store_answers() -> None:

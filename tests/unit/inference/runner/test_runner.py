@@ -23,9 +23,10 @@ from forebay.runner.v1.runner_service_pb2 import WatchStatusRequest, WatchStatus
 from forebay.runner.v1.runner_service_pb2_grpc import RunnerServiceStub
 from forebay.tasks.v1.task_service_pb2 import StreamOutputResponse
 from inference.engine import Engine, EngineKind, GenerationStats, StepTimes, Update
-from inference.runner.runner import LEAST_TOGETHER, Runner, Stores
+from inference.runner.runner import Runner, Stores
 from inference.runner.settings import RunnerSettings
 from inference.runner.stuck import EngineHung, EngineStuck
+from inference.runner.terms import LEAST_TOGETHER
 from observability.metrics import RunnerMetrics, new_registry
 from scheduler.adapters.clock import SystemClock
 from scheduler.adapters.memory import MemoryStore
@@ -67,6 +68,8 @@ class FakeScheduler(DispatchServiceServicer):
             self.requests.append(request)
             self.credits += request.credits
             self.settled += request.settled
+            if request.leaving:
+                self.orders.put_nowait(AttachResponse(no_more=True))
             self.news.set()
         self.orders.put_nowait(None)
 

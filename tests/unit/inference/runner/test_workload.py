@@ -24,6 +24,7 @@ from inference.engine import (
 )
 from inference.journal import JournalWriter, read_journal
 from inference.runner.held import Cost, Fate, Held
+from inference.runner.tally import Tally
 from inference.runner.telemetry import Telemetry
 from inference.runner.workload import Workload
 from observability.metrics import RunnerMetrics, new_registry, page
@@ -65,7 +66,10 @@ class Bench:
         self.registry = new_registry()
         telemetry = Telemetry(RunnerMetrics(self.registry, "m"), model="m", provider="CPU", runner="r")
         card = ModelCard(kind, "", "CPU")
-        self.workload = Workload(card, self.executor, self.store.records, FakeClock(), telemetry, journal)
+        self.tally = Tally("m", 0)
+        self.workload = Workload(
+            card, self.executor, self.store.records, FakeClock(), telemetry, self.tally, journal
+        )
 
     async def lease(self, *specs: object, spoil: bool = False) -> list[Held]:
         """Create, lease and assign tasks; return what reached the engine."""

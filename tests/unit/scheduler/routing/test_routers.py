@@ -137,6 +137,15 @@ def test_a_runner_of_the_own_zone_comes_first_and_others_serve_when_it_has_none(
     assert router.choose([far], ERRAND) == 0
 
 
+def test_what_is_said_of_a_model_holds_for_its_versions() -> None:
+    policy = Policy(routing={"": Routing.WEIGHTED, "m": Routing.CONSISTENT_HASH})
+    assert [policy.route(name) for name in ("m", "m@2", "other@2")] == [
+        Routing.CONSISTENT_HASH,
+        Routing.CONSISTENT_HASH,
+        Routing.WEIGHTED,
+    ]
+
+
 def test_a_model_keeps_its_router_until_its_routing_changes() -> None:
     routers = Routers(Random(1), policy=Policy(routing={"m": Routing.ROUND_ROBIN}))
     one, other = routers.of("m"), routers.of("n")

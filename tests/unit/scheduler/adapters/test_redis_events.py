@@ -1,0 +1,53 @@
+"""How the feeds of Redis end."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from redis.asyncio import Redis
+
+from scheduler.adapters.redis.connection import connect
+from scheduler.adapters.redis.events import RedisEvents
+
+SUBSCRIBED = b"*3\r\n$9\r\nsubscribe\r\n$1\r\nx\r\n:1\r\n"
+
+
+async def agree(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answer as a server to which a follower comes, and tell it nothing."""
+    while words := await reader.read(1 << 16):
+        writer.write(b"+OK\r\n" * words.count(b"SETINFO"))
+        writer.write(SUBSCRIBED * words.count(b"SUBSCRIBE"))
+    writer.close()
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[Redis]:
+    async with await asyncio.start_server(agree, "127.0.0.1", 0) as server:
+        client = connect(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}", timeout_s=5.0)
+        yield client
+        await client.aclose()
+
+
+@pytest.mark.parametrize("sending", [1, 2, 3])
+async def test_a_feed_that_is_cancelled_just_when_something_is_sent_ends(
+    sending: int, client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    follows = asyncio.Event()
+    sent = 0
+
+    async def follow() -> None:
+        async for _ in RedisEvents(client).changes():
+            follows.set()
+
+    async def drain_and_cancel(writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        sent += 1
+        if sent == sending:
+            asyncio.get_running_loop().call_soon(following.cancel)
+
+    monkeypatch.setattr(asyncio.StreamWriter, "drain", drain_and_cancel)
+    following = asyncio.create_task(follow())
+    going_on = asyncio.create_task(follows.wait())
+    await asyncio.wait((following, going_on), return_when=asyncio.FIRST_COMPLETED)
+    assert following.cancelled(), "the feed goes on"
+    going_on.cancel()
