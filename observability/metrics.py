@@ -110,7 +110,7 @@ class _Batches:
 
 
 class GatewayMetrics(_Finished, _Batches):
-    """What the gateway counts. Batches: HOP_SUBMIT and HOP_PUBLISH."""
+    """What the gateway counts. Batches: HOP_SUBMIT, HOP_PUBLISH and HOP_DIRECT."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         _Finished.__init__(self, registry)
@@ -142,6 +142,19 @@ class GatewayMetrics(_Finished, _Batches):
             SECONDS,
             registry,
         )
+
+        self._model = _Names()
+        self._direct = BatchHistogram(
+            names.DIRECT_CALL_DURATION,
+            "Duration of calls of clients that wait on the line; streams to their last message",
+            (names.LABEL_DOOR, names.LABEL_MODEL, names.LABEL_CODE),
+            SECONDS,
+            registry,
+        )
+
+    def direct(self, door: str, model: str, code: str, seconds: float) -> None:
+        """Count one call of a client that waits on the line; the code is the name of a google.rpc.Code."""
+        self._direct.observe((seconds,), door, self._model(model), code)
 
     def queue(
         self,

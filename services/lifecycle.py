@@ -13,10 +13,10 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import grpc
 import grpc.aio
@@ -28,6 +28,7 @@ from scheduler.errors import ForebayError, StartupRefused
 from services.ending import bound_end
 from services.health import Health
 from services.interceptor import Authorize, CallInterceptor, CallObserver
+from services.methods import Methods
 from services.reflection import add_reflection
 
 _MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024
@@ -64,7 +65,7 @@ class Service:
     name: str
     """In full, for example `forebay.tasks.v1.TaskService`."""
     register: Callable[[grpc.aio.Server], None]
-    """Adds the servicer to the server."""
+    """Adds the servicer to the server, or to what takes registrations in place of one (services/methods.py)."""
 
 
 class RunningServer:
@@ -92,24 +93,29 @@ async def grpc_server(
     *,
     grace_s: float,
     default_deadline_s: float = 30.0,
+    end_themselves: Collection[str] = (),
     observe: CallObserver | None = None,
     authorize: Authorize | None = None,
 ) -> AsyncIterator[RunningServer]:
-    """Serve on `host:port` (port 0: any free one), with health and reflection, until the block is left.
+    """Serve on `host:port` (port 0: any free one), with health and reflection, until the block is left. Calls without a
+    deadline get the default one, but for those of the methods that `end_themselves` (`package.Service/Method`).
 
     Raises StartupRefused when the address cannot be had. Cancelling while it drains cancels the calls in flight.
     """
     given: dict[str, Any] = {"observe": observe, "authorize": authorize}
     interceptor = CallInterceptor(
         default_deadline_s=default_deadline_s,
+        end_themselves=end_themselves,
         **{name: one for name, one in given.items() if one is not None},
     )
-    server = grpc.aio.server(interceptors=[interceptor], options=GRPC_OPTIONS)
+    methods = Methods(interceptor.wrap)
+    registry = cast(grpc.aio.Server, methods)
     health = Health(service.name for service in services)
     for service in services:
-        service.register(server)
-    health_pb2_grpc.add_HealthServicer_to_server(health, server)
-    reflection = add_reflection([*(service.name for service in services), "grpc.health.v1.Health"], server)
+        service.register(registry)
+    health_pb2_grpc.add_HealthServicer_to_server(health, registry)
+    reflection = add_reflection([*(service.name for service in services), "grpc.health.v1.Health"], registry)
+    server = grpc.aio.server(handlers=[methods], options=GRPC_OPTIONS)
     try:
         port = server.add_insecure_port(listen)
     except RuntimeError:

@@ -13,6 +13,7 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from scheduler import errors
 from scheduler.errors import ForebayError
+from services.relayed import Relayed
 
 DOMAIN: Final = "forebay"
 TASK_RESOURCE: Final = "forebay.tasks.v1.Task"
@@ -114,6 +115,7 @@ TABLE: Final[Mapping[type[ForebayError], Row]] = {
     errors.InvalidInput: Row(code_pb2.INVALID_ARGUMENT, (_bad_request,)),
     errors.NotFound: Row(code_pb2.NOT_FOUND, (_missing,)),
     errors.TaskNotFound: Row(code_pb2.NOT_FOUND, (_task_resource,)),
+    errors.ModelNotFound: Row(code_pb2.NOT_FOUND, (_missing,)),
     errors.DeadLetterNotFound: Row(code_pb2.NOT_FOUND, (_missing,)),
     errors.ScheduleNotFound: Row(code_pb2.NOT_FOUND, (_missing,)),
     errors.PauseNotFound: Row(code_pb2.NOT_FOUND, (_missing,)),
@@ -130,13 +132,17 @@ TABLE: Final[Mapping[type[ForebayError], Row]] = {
     errors.OutputGone: Row(
         code_pb2.OUT_OF_RANGE, metadata=lambda e: {"wanted": str(e.wanted), "first_kept": str(e.first_kept)}
     ),
+    errors.SequenceUnknown: Row(code_pb2.FAILED_PRECONDITION, (_precondition("sequence"),)),
     errors.Overloaded: Row(code_pb2.RESOURCE_EXHAUSTED, (_retry_info,)),
     errors.QuotaExceeded: Row(code_pb2.RESOURCE_EXHAUSTED, (_retry_info, _quota_failure)),
     errors.Unauthenticated: Row(code_pb2.UNAUTHENTICATED),
     errors.OperatorOnly: Row(code_pb2.PERMISSION_DENIED),
+    errors.Unsupported: Row(code_pb2.UNIMPLEMENTED),
     errors.ServerUnavailable: _UNAVAILABLE,
     errors.LogUnavailable: _UNAVAILABLE,
     errors.RecordsUnavailable: _UNAVAILABLE,
+    errors.ModelNotReady: _UNAVAILABLE,
+    errors.RunnerGone: _UNAVAILABLE,
     errors.ShuttingDown: _UNAVAILABLE,
     errors.TaskFailure: Row(code_pb2.UNKNOWN),
     errors.ModelFailed: Row(code_pb2.UNKNOWN),
@@ -164,16 +170,21 @@ def row_of(error: ForebayError) -> Row:
 
 def grpc_code(error: ForebayError) -> int:
     """Return the number of the google.rpc.Code of an error."""
+    if isinstance(error, Relayed):
+        code: int = error.status.code
+        return code
     return row_of(error).code
 
 
 def http_code(error: ForebayError) -> int:
     """Return the HTTP status of an error."""
-    return HTTP_OF_CODE[row_of(error).code]
+    return HTTP_OF_CODE[grpc_code(error)]
 
 
 def to_status(error: ForebayError) -> status_pb2.Status:
     """Return an error as it travels, with all its details."""
+    if isinstance(error, Relayed):
+        return error.status
     row = row_of(error)
     metadata = row.metadata(error) if row.metadata else {}
     return _status(row.code, str(error), error.reason, metadata, *(make(error) for make in row.details))

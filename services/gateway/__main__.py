@@ -4,24 +4,25 @@ import asyncio
 import os
 import sys
 
-from observability import logs
-from services import settings
-from services.collecting import collect_seldom
-from services.connections import (
-    BrokerSettings,
-    QueueSettings,
-    RedisSettings,
-    RetentionSettings,
-    TelemetrySettings,
-)
-from services.gateway.app import build
-from services.gateway.settings import GatewaySettings
-from services.lifecycle import run_service
-from services.policy_settings import PolicySettings
+from services.grpc_core import read_on_the_polling_thread
 
 
-async def main(stop: asyncio.Event) -> None:
+async def serve(stop: asyncio.Event) -> None:
     """Read the settings, serve until `stop`, drain."""
+    from observability import logs
+    from services import settings
+    from services.collecting import collect_seldom
+    from services.connections import (
+        BrokerSettings,
+        QueueSettings,
+        RedisSettings,
+        RetentionSettings,
+        TelemetrySettings,
+    )
+    from services.gateway.app import build
+    from services.gateway.settings import GatewaySettings
+    from services.policy_settings import PolicySettings
+
     environ = os.environ
     queues = settings.load(QueueSettings, section="queues", file=None, environ=environ)
     policy = settings.load(PolicySettings, section="policy", file=None, environ=environ)
@@ -40,5 +41,13 @@ async def main(stop: asyncio.Event) -> None:
         await stop.wait()
 
 
+def main() -> int:
+    """Run until SIGTERM or SIGINT; return the exit code."""
+    read_on_the_polling_thread()
+    from services.lifecycle import run_service
+
+    return run_service("gateway", serve)
+
+
 if __name__ == "__main__":
-    sys.exit(run_service("gateway", main))
+    sys.exit(main())

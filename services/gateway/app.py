@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from random import Random
 from typing import Final
 
 from prometheus_client import CollectorRegistry
@@ -27,6 +28,7 @@ from scheduler.adapters.redis import (
     RedisQueries,
     RedisSchedules,
     RedisStoreTime,
+    RedisWantedModels,
     connect,
 )
 from scheduler.lanes import Lane, tenant_lanes
@@ -39,8 +41,9 @@ from services.connections import (
     RetentionSettings,
     TelemetrySettings,
 )
-from services.gateway.assembly import Parts, Ports, grpc_services
+from services.gateway.assembly import END_THEMSELVES, Parts, Ports, doors
 from services.gateway.caller import Caller, authorization, by_key, single_tenant
+from services.gateway.direct import DirectBounds, direct_way
 from services.gateway.drafting import Drafter
 from services.gateway.event_hub import event_hub
 from services.gateway.expected_work import ExpectedWork
@@ -60,6 +63,10 @@ from services.policy_following import PolicyFollower
 
 _POLICY_S: Final = 2.0
 """Longest wait for the stored policy at the start."""
+_HTTP_GRACE_S: Final = 3.0
+"""Longest that calls over HTTP may go on after a request to stop. Those over gRPC have theirs after that, and who asked
+insists four seconds after it should be over.
+"""
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -119,6 +126,7 @@ async def build(
             schedules=RedisSchedules(store),
             pauses=RedisPauses(store),
             policies=RedisPolicies(store),
+            wanted_models=RedisWantedModels(store),
             lines=RedisLines(store),
             keys=RedisKeys(store),
             events=RedisEvents(store),
@@ -146,7 +154,10 @@ async def serve(
     """
     settings.check()
     if settings.open_to_strangers:
-        _LOG.warning("nobody is asked for a key", extra={"listen": settings.listen})
+        _LOG.warning(
+            "nobody is asked for a key",
+            extra={"listen": settings.listen, "http_listen": settings.http_listen},
+        )
     metrics = GatewayMetrics(registry)
     limits = InFlight(settings.max_calls_in_flight, settings.max_bytes_in_flight)
     async with AsyncExitStack() as stack:
@@ -162,8 +173,18 @@ async def serve(
         drafter = Drafter(queues.pools, Fingerprints(settings.secret.encode()))
         drafter.cost_label = policy.cost_label
 
+        bounds = DirectBounds(settings.max_direct_calls, settings.max_direct_bytes, settings.direct_timeout_s)
+        direct = await stack.enter_async_context(
+            direct_way(
+                *(ports.membership, ports.clock, quotas, metrics, policy, bounds),
+                chance=Random(),
+                zone=settings.zone,
+            )
+        )
+
         def follow(followed: Policy, version: int) -> None:
             quotas.follow(followed)
+            direct.follow(followed)
             drafter.cost_label = followed.cost_label
 
         follower = PolicyFollower(ports.policies, policy, follow, ports.clock)
@@ -177,25 +198,32 @@ async def serve(
         lanes = await stack.enter_async_context(
             lanes_counted(LaneChooser(queues.lanes, ports.clock), ports.lines, ports.clock)
         )
-        parts = Parts(publisher, marker, hub, limits, metrics, quotas, drafter, lanes, follower, caller_of)
-        services = grpc_services(settings, queues, ports, parts)
+        parts = Parts(
+            *(publisher, marker, hub, limits, metrics, quotas, drafter, lanes, follower, caller_of),
+            direct=direct.calls,
+        )
+        served = doors(settings, queues, ports, parts)
         server = await stack.enter_async_context(
             grpc_server(
                 settings.listen,
-                services,
+                served.grpc,
                 grace_s=settings.grace_s,
                 default_deadline_s=settings.default_deadline_s,
+                end_themselves=END_THEMSELVES,
                 observe=metrics.call,
                 authorize=authorization(caller_of),
             )
         )
         fleet = FleetMetrics(ports.lines, ports.membership, metrics)
-        app = application(registry, lambda: server.serving, fleet)
-        http_address = await stack.enter_async_context(http_server(settings.http_listen, app, grace_s=1.0))
+        app = application(registry, lambda: server.serving, fleet, served.http)
+        http_address = await stack.enter_async_context(
+            http_server(settings.http_listen, app, grace_s=min(settings.grace_s, _HTTP_GRACE_S))
+        )
         stack.callback(_LOG.info, "stopping http")
         # First of all on the way out, and in this order: it would otherwise wait for watches that never end.
         stack.callback(hub.close)
         stack.callback(limits.close)
+        stack.callback(direct.calls.refuse)
         stack.callback(server.set_serving, False)
         server.set_serving(True)
         _LOG.info("gateway serves", extra={"grpc": server.address, "http": http_address})

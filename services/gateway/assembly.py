@@ -1,6 +1,10 @@
 """Puts the gateway's use cases together over its ports. Called by `app.py`, which owns what lives with the process."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
+
+from aiohttp import web
 
 from observability.metrics import GatewayMetrics
 from scheduler.ports.clock import Clock, StoreTime
@@ -15,15 +19,20 @@ from scheduler.ports.pauses import PauseStore
 from scheduler.ports.policies import PolicyStore
 from scheduler.ports.records import AdmissionStore, QueryStore
 from scheduler.ports.schedules import ScheduleStore
+from scheduler.ports.wanted_models import WantedModels
 from services.connections import QueueSettings
 from services.gateway.accepting import AcceptOnce
 from services.gateway.caller import CallerOf
 from services.gateway.cancel import CancelTasks
 from services.gateway.dead_letters import DeadLetters
+from services.gateway.direct import DirectCalls
 from services.gateway.drafting import Drafter
 from services.gateway.event_hub import EventHub
 from services.gateway.explaining import ExplainTask
 from services.gateway.fingerprint import Fingerprints
+from services.gateway.inference_service import InferenceServicer, inference_service
+from services.gateway.kserve import KServeServicer, kserve_service
+from services.gateway.kserve_http import kserve_http
 from services.gateway.lanes import LaneChooser
 from services.gateway.limits import InFlight
 from services.gateway.linking import Linking
@@ -37,6 +46,7 @@ from services.gateway.quotas import Quotas
 from services.gateway.recording import Recorder
 from services.gateway.repetition import Repetitions
 from services.gateway.replay import ReplayTasks
+from services.gateway.repository_control import RepositoryControl
 from services.gateway.republishing import Republish
 from services.gateway.running_schedules import RunSchedule
 from services.gateway.schedule_service import ScheduleServicer, schedule_service
@@ -63,6 +73,7 @@ class Ports:
     schedules: ScheduleStore
     pauses: PauseStore
     policies: PolicyStore
+    wanted_models: WantedModels
     lines: LineStore
     keys: KeyStore
     events: EventFeed
@@ -86,12 +97,59 @@ class Parts:
     lanes: LaneChooser
     policy: PolicyFollower
     caller_of: CallerOf
+    direct: DirectCalls
 
 
-def grpc_services(
+END_THEMSELVES: Final = frozenset(
+    {
+        *(f"forebay.inference.v1.InferenceService/{name}" for name in ("Infer", "Embed")),
+        *(f"forebay.models.v1.ModelService/{name}" for name in ("LoadModel", "UnloadModel")),
+        *(
+            f"inference.GRPCInferenceService/{name}"
+            for name in ("ModelInfer", "RepositoryModelLoad", "RepositoryModelUnload")
+        ),
+    }
+)
+"""Methods for which the default deadline would be too short: calls of models end by `gateway.direct_timeout_s`, loading
+and unloading by `repository_control.WITHIN_S`, whichever door they come by.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Doors:
+    """Everything that the gateway serves."""
+
+    grpc: Sequence[Service]
+    http: Sequence[Callable[[web.Application], None]]
+    """Each adds what it serves to an application; the gateway's own pages are not among it."""
+
+
+def doors(settings: GatewaySettings, queues: QueueSettings, ports: Ports, parts: Parts) -> Doors:
+    """Put the doors together."""
+    repository = RepositoryControl(
+        ports.membership, ports.wanted_models, ports.clock, parts.direct.fleet.look
+    )
+    kserve = KServeServicer(parts.direct, parts.caller_of, repository)
+    http = kserve_http(
+        parts.direct,
+        kserve,
+        parts.caller_of,
+        parts.metrics.call,
+        max_bytes=settings.max_direct_bytes,
+        deadline_s=settings.default_deadline_s,
+    )
+    waiting = [
+        model_service(ModelServicer(ports.membership, repository)),
+        inference_service(InferenceServicer(parts.direct, parts.caller_of, queues.pools)),
+        kserve_service(kserve),
+    ]
+    return Doors(grpc=[*task_services(settings, queues, ports, parts), *waiting], http=[http])
+
+
+def task_services(
     settings: GatewaySettings, queues: QueueSettings, ports: Ports, parts: Parts
 ) -> list[Service]:
-    """Return everything that the gateway serves over gRPC."""
+    """Return what there is for durable tasks."""
     fingerprints = Fingerprints(settings.secret.encode())
     caller_of = parts.caller_of
     lanes = parts.lanes
@@ -135,7 +193,6 @@ def grpc_services(
                 queues.lanes,
             )
         ),
-        model_service(ModelServicer(ports.membership)),
     ]
 
 

@@ -2,7 +2,8 @@
 
 Without API keys everybody is the tenant of the settings, who then operates the platform too. With them the caller is
 whoever has the key that the call's metadata brings: `authorization: Bearer KEY`, or `x-api-key: KEY`. Every method of
-every service asks, but for health and reflection: `services/interceptor.py` sees to that before a handler runs.
+every service asks, but for health and reflection, which `services/interceptor.py` lets pass, and what the KServe
+protocol has in place of health.
 """
 
 from collections.abc import Callable, Iterable
@@ -11,8 +12,17 @@ from typing import Any, Final, Protocol
 
 from scheduler.errors import OperatorOnly, Unauthenticated
 
-OPERATOR_METHODS: Final = frozenset({"PauseQueue", "ResumeQueue", "UpdatePolicy"})
+OPERATOR_METHODS: Final = frozenset(
+    {
+        *("PauseQueue", "ResumeQueue", "UpdatePolicy"),
+        *("LoadModel", "UnloadModel", "RepositoryModelLoad", "RepositoryModelUnload"),
+    }
+)
 """Methods that change something for all tenants."""
+OPEN_METHODS: Final = frozenset(
+    f"inference.GRPCInferenceService/{name}" for name in ("ServerLive", "ServerReady", "ServerMetadata")
+)
+"""Methods that tell nothing of any tenant, and that probes call."""
 
 _BEARER: Final = "bearer "
 
@@ -60,6 +70,8 @@ def authorization(caller_of: CallerOf) -> Callable[[str, Any], None]:
     """Return a check of a method (`package.Service/Method`) and a context. Raises Unauthenticated, OperatorOnly."""
 
     def check(method: str, context: Any) -> None:
+        if method in OPEN_METHODS:
+            return
         caller = caller_of(context)
         name = method.rpartition("/")[2]
         if name in OPERATOR_METHODS and not caller.operator:

@@ -4,7 +4,7 @@ from google.protobuf.message import Message
 
 from forebay.tasks.v1 import task_pb2
 
-_KINDS = ("generate", "tensors")
+_KINDS = ("generate", "tensors", "embed")
 
 
 def differing(one: task_pb2.TaskSpec, other: task_pb2.TaskSpec) -> list[str]:

@@ -5,12 +5,12 @@ import json
 from typing import Final, Protocol
 
 from forebay.queues.v1 import queue_service_pb2
-from forebay.runner.v1 import runner_service_pb2
 from scheduler.errors import RecordsUnavailable
 from scheduler.ports.lines import LineStore
-from scheduler.ports.membership import METRICS_ROLE, QUEUES_ROLE, RUNNER_ROLE, VIEW_ROLE, Membership
+from scheduler.ports.membership import METRICS_ROLE, QUEUES_ROLE, VIEW_ROLE, Membership
 from scheduler.states import Level
 from services.gateway import queue_states
+from services.gateway.announced import runners
 from services.gateway.fleet_view import FleetView
 
 _LIMIT_S: Final = 2.0
@@ -71,8 +71,8 @@ class FleetMetrics:
             }
             for member, card in await self._membership.members(METRICS_ROLE)
         ]
-        for _, card in await self._membership.members(RUNNER_ROLE):
-            runner = runner_service_pb2.WatchStatusResponse.FromString(card).runner
+        for status in await runners(self._membership):
+            runner = status.runner
             if runner.metrics_address:
                 labels = {"service": "runner", "member": runner.id, "model": runner.model}
                 groups.append({"targets": [runner.metrics_address], "labels": labels})

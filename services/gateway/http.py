@@ -1,9 +1,10 @@
-"""The gateway's HTTP door: /metrics for Prometheus, /healthz (alive) and /readyz (takes calls) for probes.
+"""The gateway's HTTP port: /metrics for Prometheus, /healthz (alive) and /readyz (takes calls) for probes, and what
+doors add to it.
 
 /metrics/targets tells Prometheus (`http_sd_configs`) where the pages of schedulers and runners are.
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 from aiohttp import web
@@ -16,9 +17,12 @@ from services.status import http_code
 
 
 def application(
-    registry: CollectorRegistry, ready: Callable[[], bool], fleet: FleetMetrics
+    registry: CollectorRegistry,
+    ready: Callable[[], bool],
+    fleet: FleetMetrics,
+    doors: Sequence[Callable[[web.Application], None]] = (),
 ) -> web.Application:
-    """Return the routes."""
+    """Return the routes; each of `doors` adds its own."""
 
     async def targets(_: web.Request) -> web.Response:
         try:
@@ -42,6 +46,8 @@ def application(
     app.router.add_get("/metrics/targets", targets)
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/readyz", readyz)
+    for add in doors:
+        add(app)
     return app
 
 
@@ -49,10 +55,13 @@ def application(
 async def http_server(listen: str, app: web.Application, *, grace_s: float) -> AsyncIterator[str]:
     """Serve on `host:port` (port 0: any free one) while the block lasts; yields the real host:port.
 
-    Raises StartupRefused when the address cannot be had.
+    A client that goes away cancels its call; bodies reach handlers as they came, compressed or not. Leaving the block
+    lets calls end within `grace_s`. Raises StartupRefused when the address cannot be had.
     """
     host, _, port = listen.rpartition(":")
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=grace_s)
+    runner = web.AppRunner(
+        app, access_log=None, shutdown_timeout=grace_s, handler_cancellation=True, auto_decompress=False
+    )
     await runner.setup()
     try:
         try:

@@ -28,6 +28,7 @@ ELEMENT_BYTES: Final = {
     "INT32": 4,
     "INT64": 8,
     "FP16": 2,
+    "BF16": 2,
     "FP32": 4,
     "FP64": 8,
 }
@@ -64,18 +65,18 @@ def check_tensors(tensors: inputs_pb2.TensorInput, faults: Faults) -> None:
                 fault = f"must be {elements * size} bytes long for its shape, is {len(tensor.raw)}"
                 faults.append((f"tensors.tensors[{index}].raw", fault))
         elif tensor.datatype == "BYTES":
-            if fault := _bytes_fault(tensor.raw, elements):
+            if fault := bytes_fault(tensor.raw, elements):
                 faults.append((f"tensors.tensors[{index}].raw", fault))
         else:
             known = ", ".join([*ELEMENT_BYTES, "BYTES"])
             faults.append((f"tensors.tensors[{index}].datatype", f"must be one of {known}"))
 
 
-def _bytes_fault(raw: bytes, elements: int) -> str:
-    """Say what is wrong with the bytes of a BYTES tensor; of a long one, only whether it can be right."""
+def bytes_fault(raw: bytes, elements: int, most: int = _CHECKED_ELEMENTS) -> str:
+    """Say what is wrong with the bytes of a BYTES tensor; of more than `most` elements only whether it can be right."""
     if elements * 4 > len(raw):
         return f"must be at least {elements * 4} bytes long for its shape, is {len(raw)}"
-    if elements > _CHECKED_ELEMENTS:
+    if elements > most:
         return ""
     at = 0
     for _ in range(elements):

@@ -23,7 +23,7 @@ from contextlib import asynccontextmanager
 from typing import Final, Protocol
 
 from forebay.tasks.v1 import task_pb2
-from scheduler.admission import Decision, Limiter, Refusal, Waiting, Wanted
+from scheduler.admission import Decision, Limiter, Refusal, Taken, Waiting, Wanted
 from scheduler.errors import ForebayError, QuotaExceeded, QuotaViolation, RecordsUnavailable
 from scheduler.policies.expected import UNKNOWN
 from scheduler.policies.policy import Policy
@@ -136,6 +136,28 @@ class Quotas:
             raise
         refusals = {place: decision.refusals[place] for place in over if place not in known}
         return Admittance(self._limiter, decision, _errors(refusals), levels)
+
+    async def ready(self) -> None:
+        """Return once it is known what waits. Raises RecordsUnavailable."""
+        if not self._seen:
+            await self._first_look()
+
+    def enter(self, tenant: str, level: int, model: str) -> Decision:
+        """Let in a call that waits on the line, which counts among what waits until `leave`. Raises QuotaExceeded.
+
+        To be called after `ready`: this one never blocks.
+        """
+        wanted = (Wanted(level, self._expected(model, tenant)),)
+        decision = self._limiter.decide(tenant, wanted, self._clock.monotonic())
+        refusals = {place: refusal for place, refusal in enumerate(decision.refusals) if refusal is not None}
+        if refusals:
+            self._limiter.settle(decision, {})
+            raise _errors(refusals)[0]
+        return decision
+
+    def leave(self, decision: Decision) -> None:
+        """Count a call that waited on the line no more; what it took of a rate stays taken."""
+        self._limiter.backlog.settle(decision.taken, Taken(decision.taken.tenant, {}))
 
     async def admit_moves(self, tenant: str, level: Level, models: Sequence[str]) -> Admittance:
         """Decide about tasks of these models that wait on other levels and are to wait on this one. `settle` what comes

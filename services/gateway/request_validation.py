@@ -18,7 +18,9 @@ MAX_PAGE: Final = 1000
 DEFAULT_PAGE: Final = 50
 MAX_PAGE_TOKEN: Final = 512
 POOL_RULE: Final = "must be at most 63 lower-case letters, digits or '-'"
-MODEL_RULE: Final = "must be at most 128 letters, digits, '.', '_' or '-'"
+MODEL_RULE: Final = (
+    "must be at most 128 letters, digits, '.', '_' or '-', with '@' and a version behind them for one"
+)
 
 _POOL: Final = re.compile(r"[a-z0-9-]{1,63}")
 _STATES: Final = frozenset(task_pb2.TaskState.values())

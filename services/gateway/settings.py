@@ -32,15 +32,26 @@ class GatewaySettings:
     """Submit calls that are accepted at once; more are refused with a retry hint."""
     max_bytes_in_flight: int = ranged(256 * 1024 * 1024, minimum=1024)
     """Bytes of tasks that are accepted at once."""
+    max_direct_calls: int = ranged(4096, minimum=1)
+    """Calls of clients that wait on the line that are under way at once; lower levels may fill a part of that only."""
+    max_direct_bytes: int = ranged(256 * 1024 * 1024, minimum=1024)
+    """Bytes of such calls that are under way at once."""
+    direct_timeout_s: float = ranged(60.0, minimum=0.1)
+    """How long such a call may take whose client does not say, in seconds."""
+    zone: str = ""
+    """Where it is, for models whose calls stay near. Default: nowhere in particular."""
     default_deadline_s: float = ranged(30.0, minimum=0.1)
-    """Deadline of calls that bring none, in seconds."""
+    """Deadline of other calls that bring none, in seconds. Loading and unloading have ten minutes."""
     grace_s: float = ranged(10.0, minimum=0.0)
     """How long calls in flight may go on after a request to stop, in seconds."""
 
     @property
     def open_to_strangers(self) -> bool:
         """Whether whoever reaches this machine may do everything."""
-        return self.api_keys_file is None and not _is_loopback(self.listen.rpartition(":")[0])
+        addresses = self.listen, self.http_listen
+        return self.api_keys_file is None and not all(
+            _is_loopback(address.rpartition(":")[0]) for address in addresses
+        )
 
     def check(self) -> None:
         """Raise StartupRefused when the gateway can be reached from elsewhere and has no secret."""

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Final
 
 from forebay.tasks.v1 import task_pb2
-from inference.rules import check_generate
+from inference.rules import check_embed, check_generate
 from scheduler.errors import FieldFault, InvalidInput
 from services.gateway.input_validation import Faults, check_tensors
 from services.gateway.waiting_validation import (
@@ -29,8 +29,12 @@ MAX_LABEL_VALUE: Final = 255
 MAX_FAULTS: Final = 32
 """Faults shown of one task or request: an answer stays small however bad the request is."""
 
-_MODEL: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
-_INPUT_REQUIRED: Final = "one of generate and tensors is required"
+MODEL_RULE: Final = (
+    "must be 1 to 128 letters, digits, '.', '_' or '-', with '@' and a version behind them for one"
+)
+
+_MODEL: Final = re.compile(r"[A-Za-z0-9._-]{1,128}(@[1-9][0-9]{0,17})?")
+_INPUT_REQUIRED: Final = "one of generate, tensors and embed is required"
 
 
 def spec_faults(spec: task_pb2.TaskSpec, pools: Collection[str], *, dependent: bool) -> Faults:
@@ -40,8 +44,7 @@ def spec_faults(spec: task_pb2.TaskSpec, pools: Collection[str], *, dependent: b
     """
     faults: Faults = []
     if not is_model(spec.model):
-        rule = "must be 1 to 128 letters, digits, '.', '_' or '-'"
-        faults.append(("model", rule if spec.model else f"is required and {rule}"))
+        faults.append(("model", MODEL_RULE if spec.model else f"is required and {MODEL_RULE}"))
     kind = spec.WhichOneof("input")
     if kind == "tensors":
         check_tensors(spec.tensors, faults)
@@ -50,6 +53,8 @@ def spec_faults(spec: task_pb2.TaskSpec, pools: Collection[str], *, dependent: b
             faults.pop()
     elif kind == "generate":
         check_generate(spec.generate, faults)
+    elif kind == "embed":
+        check_embed(spec.embed, faults)
     else:
         faults.append(("input", _INPUT_REQUIRED))
     if not 0 <= spec.priority <= 4:
@@ -82,7 +87,7 @@ def invalid_spec(index: int, faults: Faults) -> InvalidInput:
 
 @lru_cache(maxsize=4096)
 def is_model(name: str) -> bool:
-    """Whether this can be the name of a model."""
+    """Whether this can be the name of a model, with or without a version."""
     return _MODEL.fullmatch(name) is not None
 
 

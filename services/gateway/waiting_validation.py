@@ -95,6 +95,8 @@ def check_references(spec: task_pb2.TaskSpec, faults: Faults) -> None:
             faults.append((f"{path}.output", f"must be 1 to {MAX_REFERENCE} characters long"))
         elif kind == "generate" and reference.output != TEXT_OUTPUT:
             faults.append((f"{path}.output", f'must be "{TEXT_OUTPUT}": a generation takes text only'))
+        elif kind == "embed":
+            faults.append((path, "an embedding takes nothing of its parents"))
         if not 1 <= len(reference.input) <= MAX_REFERENCE:
             faults.append((f"{path}.input", f"must be 1 to {MAX_REFERENCE} characters long"))
         elif reference.input in filled:

@@ -102,11 +102,12 @@ class SimulatedExecutor:
                 return
             for held in tasks:
                 self._waiting.pop(held.key, None)
-                if held.overdue(now_s):
+                if held.due_s <= now_s:
                     passed = DeadlinePassed("the deadline passed while it waited in its runner")
                     self.owner.updated([Failed(held.key, passed)])
                     continue
                 held.admitted_s = now_s
+                assert isinstance(held, Held), "worlds have leased tasks only"
                 self._enter(held)
 
     def _enter(self, held: Held) -> None:

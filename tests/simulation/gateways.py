@@ -31,7 +31,11 @@ from tests.simulation.processes import Process
 
 TENANT: Final = "t"
 _METRICS: Final = GatewayMetrics(new_registry())
-_SERVICES: Final = ("task_service", "schedule_service", "queue_service", "model_service")
+_SERVICES: Final = (
+    "task_service",
+    "schedule_service",
+    "queue_service",
+)
 
 
 class SimulatedGateway:
@@ -75,16 +79,18 @@ class SimulatedGateway:
             drafter = Drafter(self._queues.pools, Fingerprints(b""))
             lanes = LaneChooser(self._queues.lanes, ports.clock)
             caller_of = single_tenant(TENANT)
+            # Calls that wait on the line leave nothing behind: there is none of them here.
+            direct = mock.Mock()
             parts = Parts(
-                publisher, marker, hub, limits, _METRICS, quotas, drafter, lanes, follower, caller_of
+                publisher, marker, hub, limits, _METRICS, quotas, drafter, lanes, follower, caller_of, direct
             )
             settings = GatewaySettings(tenant=TENANT)
             with ExitStack() as kept:
                 # A service is its servicer here: there is no server to register it with.
                 for name in _SERVICES:
                     kept.enter_context(mock.patch.object(assembly, name, lambda servicer: servicer))
-                servicers: list[Any] = assembly.grpc_services(settings, self._queues, ports, parts)
-            self.tasks, self.schedules, self.queues, _ = servicers
+                servicers: list[Any] = assembly.task_services(settings, self._queues, ports, parts)
+            self.tasks, self.schedules, self.queues, *_ = servicers
             self.ready.set()
             await self.stop.wait()
 

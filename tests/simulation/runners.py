@@ -9,6 +9,7 @@ from inference.runner.attachment import Attachment
 from inference.runner.credit import CreditPool
 from inference.runner.leases import LeaseKeeper
 from inference.runner.schedulers import Schedulers
+from inference.runner.tally import Tally
 from inference.runner.telemetry import Telemetry
 from inference.runner.workload import Workload
 from observability.metrics import RunnerMetrics, new_registry
@@ -52,7 +53,7 @@ class SimulatedRunner:
         records = Client(self._network, process, RECORDS, self._records)
         membership = Client(self._network, process, RECORDS, self._membership)
         telemetry = Telemetry(_METRICS, model=MODEL, provider=CARD.provider, runner=process.name)
-        workload = self.workload = Workload(CARD, self.executor, records, clock, telemetry)
+        workload = self.workload = Workload(CARD, self.executor, records, clock, telemetry, Tally("m", 0))
         self.executor.owner = workload
         keeper = LeaseKeeper(records, clock, workload)
         credit = CreditPool(self._credits)

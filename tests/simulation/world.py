@@ -96,6 +96,7 @@ class World:
             "schedules": store.schedules,
             "pauses": store.pauses,
             "policies": store.policies,
+            "wanted_models": store.wanted_models,
             "lines": store.lines,
             "keys": store.keys,
             "shelves": store.shelves,

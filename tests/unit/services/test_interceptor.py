@@ -1,6 +1,6 @@
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -34,6 +34,7 @@ async def serving(
     calls: list[tuple[str, str]] | None = None,
     parse: Callable[[bytes], bytes] | None = None,
     authorize: Callable[[str, Any], None] | None = None,
+    end_themselves: Collection[str] = (),
 ) -> AsyncIterator[tuple[RunningServer, Any]]:
     handlers: dict[str, Any] = {
         "Unary": grpc.unary_unary_rpc_method_handler(unary, parse),
@@ -53,6 +54,7 @@ async def serving(
             [Service(SERVICE, register)],
             grace_s=1,
             default_deadline_s=deadline_s,
+            end_themselves=end_themselves,
             observe=observe,
             authorize=authorize,
         ) as server,
@@ -133,6 +135,22 @@ async def test_bytes_that_are_no_message_are_invalid_input() -> None:
             assert code is grpc.StatusCode.INVALID_ARGUMENT
             assert info_of(details).reason == "INVALID_INPUT"
             assert "canary" not in message
+
+
+async def test_a_method_that_sees_to_its_own_end_gets_no_deadline_and_others_get_the_default_one() -> None:
+    over = asyncio.Event()
+
+    async def unary(request: bytes, context: Any) -> bytes:
+        await over.wait()
+        return request
+
+    async with serving(unary, deadline_s=0.05) as (_, channel):
+        code, _, _ = await failure(channel.unary_unary(f"/{SERVICE}/Unary")(b""))
+        assert code is grpc.StatusCode.DEADLINE_EXCEEDED
+    async with serving(unary, deadline_s=0.05, end_themselves=[f"{SERVICE}/Unary"]) as (_, channel):
+        call = channel.unary_unary(f"/{SERVICE}/Unary")(b"x")
+        asyncio.get_running_loop().call_later(0.2, over.set)
+        assert await call == b"x"
 
 
 async def test_the_text_of_an_unforeseen_error_reaches_nobody(caplog: pytest.LogCaptureFixture) -> None:

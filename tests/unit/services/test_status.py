@@ -1,14 +1,17 @@
 import pytest
-from google.rpc import code_pb2, error_details_pb2
+from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from scheduler import errors
 from scheduler.errors import FieldFault, ForebayError
 from services import status
+from services.relayed import Relayed
 
 EXAMPLES: list[ForebayError] = [
     errors.InvalidInput([FieldFault("a.b", "is wrong"), FieldFault("", "all is wrong")]),
     errors.NotFound("x", "there is no x"),
     errors.TaskNotFound("07-x"),
+    errors.ModelNotFound("m@2", "default"),
+    errors.Unsupported("clients share no memory with runners"),
     errors.DeadLetterNotFound("07-x"),
     errors.ScheduleNotFound("nightly"),
     errors.PauseNotFound("model m"),
@@ -19,6 +22,7 @@ EXAMPLES: list[ForebayError] = [
     errors.TaskMoved("07-x"),
     errors.PolicyMoved(3, 4),
     errors.OutputGone(3, 9),
+    errors.SequenceUnknown(),
     errors.Overloaded("too much", 0.5),
     errors.QuotaExceeded([errors.QuotaViolation("tenant t", "at most 5 tasks may wait")], 0.5),
     errors.Unauthenticated(),
@@ -26,6 +30,8 @@ EXAMPLES: list[ForebayError] = [
     errors.ServerUnavailable("away"),
     errors.LogUnavailable("away", 2.0),
     errors.RecordsUnavailable("away"),
+    errors.ModelNotReady("loading"),
+    errors.RunnerGone("gone"),
     errors.ShuttingDown("going"),
     errors.TaskFailure("failed"),
     errors.ModelFailed("failed"),
@@ -114,3 +120,20 @@ def test_a_quota_names_whose_limit_it_is_and_what_it_allows() -> None:
     assert [(v.subject, v.description) for v in detail.violations] == [
         ("tenant t, level low", "at most 5 tasks may wait")
     ]
+
+
+def test_what_another_process_answered_travels_as_it_said_it() -> None:
+    told = status.to_status(errors.OutputGone(3, 9))
+    error = Relayed(told)
+    assert status.to_status(error) == told
+    assert (status.grpc_code(error), status.http_code(error)) == (code_pb2.OUT_OF_RANGE, 410)
+    assert str(error) == told.message
+
+
+def test_what_another_process_answered_without_a_reason_or_a_proper_code_gets_one() -> None:
+    info = error_details_pb2.ErrorInfo()
+    bare = status.to_status(Relayed(status_pb2.Status(code=99, message="x")))
+    assert bare.code == code_pb2.UNKNOWN
+    assert bare.details[0].Unpack(info)
+    assert (info.domain, info.reason) == ("forebay", "INTERNAL")
+    assert status.http_code(Relayed(status_pb2.Status(code=0, message="x"))) == 500

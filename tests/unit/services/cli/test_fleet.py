@@ -20,11 +20,26 @@ class Gateway(ModelServiceServicer):
 
     def __init__(self) -> None:
         self.looks: list[Look] = []
+        self.loading: list[list[models.RepositoryEntry]] = []
+        """What is loaded at each look, beside what the runners say."""
 
     async def ListModels(
         self, request: models.ListModelsRequest, context: object
     ) -> models.ListModelsResponse:
         return models.ListModelsResponse()
+
+    async def ListRepository(
+        self, request: models.ListRepositoryRequest, context: object
+    ) -> models.ListRepositoryResponse:
+        return models.ListRepositoryResponse(entries=self.loading.pop(0) if self.loading else ())
+
+    async def LoadModel(self, request: models.LoadModelRequest, context: object) -> models.LoadModelResponse:
+        return models.LoadModelResponse()
+
+    async def UnloadModel(
+        self, request: models.UnloadModelRequest, context: object
+    ) -> models.UnloadModelResponse:
+        return models.UnloadModelResponse()
 
     async def ListRunners(
         self, request: models.ListRunnersRequest, context: object
@@ -67,6 +82,17 @@ async def test_it_waits_until_every_model_is_ready_or_failed_and_tells_each_step
     ]
     assert watch.failed == ["b"]
     assert watch.shortfall() == "1 of 2 models cannot be served: b"
+
+
+async def test_it_waits_for_all_versions_of_a_model(gateway: tuple[Gateway, str]) -> None:
+    servicer, address = gateway
+    servicer.looks = [[runner("1", "a", models.RUNNER_STATE_READY)]]
+    second = models.RepositoryEntry(name="a", version=2, state=models.RUNNER_STATE_WARMING)
+    servicer.loading = [[second], [second]]
+    watch = fleet.Fleet(address, ["a"], lambda name, text: None)
+    await watch.settled()
+    assert servicer.loading == []
+    assert watch.shortfall() == ""
 
 
 async def test_a_model_that_fails_again_for_the_same_reason_is_told_once(

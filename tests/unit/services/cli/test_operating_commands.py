@@ -35,7 +35,7 @@ ID = "07-01kaj5x3c9f0e8q4v2m7t1b6zd"
             ("submit", "--model", "m", "--prompt", "x", "--start-in", "0s", "--start-at", "2030-01-01"),
             "exclude each other",
         ),
-        (("submit", "--model", "m"), "exactly one of --prompt, --tensor and --json"),
+        (("submit", "--model", "m"), "exactly one of --prompt, --tensor, --text and --json"),
         (("recover", "--data", "d", "--redis", "redis://h"), "exclude each other"),
         (("recover", "--redis", "redis://h:6379/0"), "--broker is missing"),
         (("recover", "--broker", "pulsar://h:6650"), "--redis is missing"),

@@ -58,6 +58,27 @@ def test_models_reach_the_agent_only() -> None:
     assert not any("FOREBAY_AGENT_MODELS" in spec.env for spec in others)
 
 
+def test_the_repository_and_who_controls_it_reach_the_agent(tmp_path: Path) -> None:
+    def agent(up: UpSettings) -> dict[str, str]:
+        plan = lay_out(up, ServerSettings(), ADDRESSES, variables={}, redis=VALKEY, broker=BROKER)
+        return dict(plan.processes[-1].env)
+
+    env = agent(UpSettings(model_repository=tmp_path, model_control="explicit"))
+    assert env["FOREBAY_AGENT_REPOSITORY"] == str(tmp_path)
+    assert env["FOREBAY_AGENT_MODEL_CONTROL"] == "explicit"
+    # What the agent's own section of the settings file says stands.
+    assert "FOREBAY_AGENT_MODEL_CONTROL" not in agent(UpSettings(model_repository=tmp_path))
+
+
+def test_what_is_loaded_at_the_start_is_waited_for(tmp_path: Path) -> None:
+    (tmp_path / "versioned" / "1").mkdir(parents=True)
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "single.onnx").touch()
+    up = UpSettings(models=("a=/m/a",), model_repository=tmp_path)
+    assert platform.model_names(up, {}) == ("a", "single", "versioned")
+    assert platform.model_names(up, {"FOREBAY_AGENT_MODEL_CONTROL": "explicit"}) == ("a",)
+
+
 def test_the_gateway_alone_gets_the_secret_of_the_data_folder_and_by_name_only() -> None:
     up = UpSettings(data=Path("/d"))
     plan = lay_out(up, ServerSettings(), ADDRESSES, variables={}, redis=VALKEY, broker=BROKER)

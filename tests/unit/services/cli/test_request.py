@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from forebay.tasks.v1.task_pb2 import Priority
+from services.cli.commands.submit import _input
 from services.cli.request import duration, moment, references, specs_from_file, tensors_from
 
 CONTEXT = click.Context(click.Command("submit"))
@@ -89,3 +90,14 @@ def test_an_input_names_the_parent_and_its_output() -> None:
     for bad in ("story", "story=text", "=0:text", "story=0:"):
         with pytest.raises(click.BadParameter, match="is not NAME=N:OUTPUT"):
             references(CONTEXT, OPTION, (bad,))
+
+
+def test_flags_fill_in_what_a_file_says_of_an_embedding(tmp_path: Path) -> None:
+    file = tmp_path / "task.json"
+    file.write_text('{"embed": {"texts": ["a"]}}')
+    (spec,) = specs_from_file(file, "minilm", {"priority": "high"})
+    assert (spec.model, list(spec.embed.texts), spec.priority) == ("minilm", ["a"], 2)
+
+
+def test_texts_become_the_input_of_an_embedding() -> None:
+    assert _input(None, False, "", {}, ("a", "b")) == {"texts": ["a", "b"]}

@@ -16,6 +16,8 @@ def chat() -> task_pb2.TaskSpec:
     return task_pb2.TaskSpec(model="m", generate=inputs_pb2.GenerateInput(messages=inputs_pb2.ChatMessages()))
 
 
+EMBED = task_pb2.TaskSpec(model="m", embed=inputs_pb2.EmbedInput(texts=["a"]))
+EMBED_OTHER = task_pb2.TaskSpec(model="m", embed=inputs_pb2.EmbedInput(texts=["b"], normalize=True))
 TENSORS = task_pb2.TaskSpec(model="m", tensors=inputs_pb2.TensorInput())
 
 
@@ -27,6 +29,8 @@ TENSORS = task_pb2.TaskSpec(model="m", tensors=inputs_pb2.TensorInput())
         (spec("p"), spec("q"), ["generate.prompt"]),
         (spec(), chat(), ["generate.prompt", "generate.messages"]),
         (spec(), TENSORS, ["input"]),
+        (EMBED, TENSORS, ["input"]),
+        (EMBED, EMBED_OTHER, ["embed.texts", "embed.normalize"]),
         (spec(), task_pb2.TaskSpec(model="m"), ["input"]),
         (spec(model="n", labels={"a": "b"}), spec(), ["model", "labels"]),
         (spec(deadline={"seconds": 1}), spec(), ["deadline"]),

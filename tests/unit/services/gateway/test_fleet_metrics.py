@@ -61,6 +61,7 @@ async def test_prometheus_finds_the_pages_of_schedulers_and_runners() -> None:
     await store.membership.announce("metrics", "s1", b"127.0.0.1:8", 1000)
     await store.membership.announce("runner", "r1", card.SerializeToString(), 1000)
     await store.membership.announce("runner", "r2", silent.SerializeToString(), 1000)
+    await store.membership.announce("runner", "broken", b"\xff\xff", 1000)
     assert json.loads(await fleet.targets()) == [
         {"targets": ["127.0.0.1:8"], "labels": {"service": "scheduler", "member": "s1"}},
         {"targets": ["127.0.0.1:9"], "labels": {"service": "runner", "member": "r1", "model": "add"}},

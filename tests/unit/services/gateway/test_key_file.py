@@ -148,7 +148,8 @@ def test_only_operators_do_what_concerns_all_tenants(path: Path) -> None:
     acme, operator = Context(("x-api-key", KEY)), Context(("x-api-key", OTHER))
     check("forebay.tasks.v1.TaskService/SubmitTasks", acme)
     check("forebay.queues.v1.QueueService/PauseQueue", operator)
-    for method in ("PauseQueue", "ResumeQueue", "UpdatePolicy"):
+    queues, repository = ("PauseQueue", "ResumeQueue", "UpdatePolicy"), ("LoadModel", "UnloadModel")
+    for method in (*queues, *repository, "RepositoryModelLoad", "RepositoryModelUnload"):
         with pytest.raises(OperatorOnly, match=method):
             check(f"forebay.queues.v1.QueueService/{method}", acme)
     with pytest.raises(Unauthenticated):

@@ -20,6 +20,7 @@ def test_a_gateway_that_others_reach_needs_a_secret(listen: str) -> None:
 
 def test_a_gateway_that_others_reach_is_open_to_strangers_unless_it_asks_for_keys() -> None:
     assert GatewaySettings(listen="0.0.0.0:7070").open_to_strangers
+    assert GatewaySettings(http_listen="0.0.0.0:7080").open_to_strangers
     assert not GatewaySettings(listen="0.0.0.0:7070", api_keys_file=Path("keys")).open_to_strangers
     assert not GatewaySettings(listen="127.0.0.1:7070").open_to_strangers
 

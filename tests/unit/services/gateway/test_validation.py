@@ -23,6 +23,10 @@ def tensors() -> task_pb2.TaskSpec:
     return task_pb2.TaskSpec(model="add", tensors=inputs_pb2.TensorInput(tensors=[one]))
 
 
+def embedding(*texts: str) -> task_pb2.TaskSpec:
+    return task_pb2.TaskSpec(model="minilm", embed=inputs_pb2.EmbedInput(texts=texts))
+
+
 def chat(*messages: inputs_pb2.ChatMessage) -> task_pb2.TaskSpec:
     spec = generation()
     spec.generate.messages.messages.extend(messages)
@@ -160,6 +164,10 @@ VALID = {
     "one tensor of a parent": _taking(tensors, (0, "o", "y")),
     "no elements": changed(tensors, shape=[0, 5], raw=b""),
     "texts": changed(tensors, datatype="BYTES", shape=[2], raw=b"\1\0\0\0a\0\0\0\0"),
+    "a version of a model": changed(generation, model="m" * 128 + "@12"),
+    "numbers of two bytes": changed(tensors, datatype="BF16", raw=bytes(4)),
+    "a text to embed": embedding("hello"),
+    "as many texts as may be": embedding(*["x" * 512] * 2048),
     "a chat": chat(message("system", "be kind"), message("user", "hello", ""), message("assistant", "hi")),
 }
 
@@ -173,6 +181,14 @@ INVALID: list[tuple[str, task_pb2.TaskSpec]] = [
     ("model", changed(generation, model="")),
     ("model", changed(generation, model="a/b")),
     ("model", changed(generation, model="m" * 129)),
+    ("model", changed(generation, model="m@")),
+    ("model", changed(generation, model="m@0")),
+    ("model", changed(generation, model="m@1@2")),
+    ("embed.texts", embedding()),
+    ("embed.texts", embedding(*["x"] * 2049)),
+    ("embed.texts", embedding("é" * (2**19 + 1))),
+    ("embed.texts[1]", embedding("x", "")),
+    ("inputs_from[0]", _taking(lambda: embedding("{{a}}"), (0, "text", "a"))),
     ("input", task_pb2.TaskSpec(model="m")),
     ("priority", changed(generation, priority=5)),
     ("priority", changed(generation, priority=-1)),
@@ -300,6 +316,10 @@ def test_every_field_of_a_task_has_a_rule() -> None:
     ruled = {path.split(".")[1].split("[")[0] for path, _ in INVALID if path.startswith("generate.")}
     generate = {field.name for field in inputs_pb2.GenerateInput.DESCRIPTOR.fields}
     assert generate - without_rule <= ruled
+    embedded = {field.name for field in inputs_pb2.EmbedInput.DESCRIPTOR.fields}
+    assert embedded - {"normalize"} <= {
+        path.split(".")[1] for path, _ in INVALID if path.startswith("embed.")
+    }
     ruled = {path.rsplit(".", 1)[1] for path, _ in INVALID if path.startswith("tensors.tensors[")}
     assert {field.name for field in inputs_pb2.Tensor.DESCRIPTOR.fields} <= ruled
 
