@@ -89,6 +89,9 @@ def _from_flags(model: str, spec: "TaskSpec", options: Mapping[str, Any]) -> "Ta
         if spec.HasField("generate"):
             flags = task_spec(model, prompt="", **options)
             flags.generate.ClearField("prompt")
+        elif spec.HasField("embed"):
+            flags = task_spec(model, texts=(), **options)
+            flags.ClearField("embed")
         else:
             flags = task_spec(model, tensors={}, **options)
             flags.ClearField("tensors")

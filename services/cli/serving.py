@@ -41,7 +41,11 @@ def _warn(address: str, wanted: Mapping[tuple[str, str], int]) -> None:
     except (ForebayClientError, CommandFailed):
         return
     for (model, pool), count in wanted.items():
-        serving = [one for one in runners if one.model == model and one.pool in ("", pool)]
+        serving = [
+            one
+            for one in runners
+            if model in (one.model, f"{one.model}@{one.version}") and one.pool in ("", pool)
+        ]
         if warning := shortage(model, serving, count):
             click.echo(f"warning: {warning}", err=True)
 

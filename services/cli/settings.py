@@ -16,6 +16,8 @@ from services.cli.exits import cause
 from services.settings import ranged
 
 DEFAULT_ADDRESS: Final = "127.0.0.1:7070"
+EXPLICIT: Final = "explicit"
+"""The value of `[agent] model_control` with which nothing of a repository is loaded at the start."""
 API_KEY: Final = "forebay.api_key"
 """Under this name click's context keeps what --api-key gave; None leaves it to FOREBAY_API_KEY."""
 SECTIONS: Final[Mapping[str, str]] = {
@@ -61,6 +63,9 @@ class UpSettings:
     """Models to serve, as NAME=PATH."""
     model_repository: Path | None = None
     """Folder whose entries are models too, each named like its entry."""
+    model_control: str = ""
+    """Which of them are loaded: poll (all, again when their folders change), explicit (those that operators load), none
+    (all at the start, never changed). Default: what `[agent] model_control` says, which is poll."""
     grace_s: float = 10.0
     """How long running work may take to end after the first Ctrl-C, in seconds."""
     log_limit_mb: int = ranged(1024, minimum=1)

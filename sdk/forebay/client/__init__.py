@@ -7,9 +7,10 @@ with Client("127.0.0.1:7070") as client:
     print(client.wait(task).text)
 """
 
-from forebay.client.answers import Choice, GenerateResult, TokenLogprob, TopLogprob
+from forebay.client.answers import Choice, EmbedResult, GenerateResult, TokenLogprob, TopLogprob
 from forebay.client.async_client import AsyncClient
 from forebay.client.dead_letters import DeadLetter, ReplaySummary
+from forebay.client.direct import EmbedAnswer, Execution, GenerateChunk, InferAnswer
 from forebay.client.errors import (
     AlreadyExists,
     CallCancelled,
@@ -41,6 +42,7 @@ from forebay.client.fleet import (
     TensorInfo,
 )
 from forebay.client.policies import PolicyChanges, PolicyInfo, PolicyLimit
+from forebay.client.repository import RepositoryInfo
 from forebay.client.retry import RetryPolicy
 from forebay.client.schedules import ScheduleInfo
 from forebay.client.specs import TaskOptions, task_spec
@@ -73,12 +75,17 @@ __all__ = [
     "Conflict",
     "DeadLetter",
     "DeadlineExceeded",
+    "EmbedAnswer",
+    "EmbedResult",
     "Estimate",
+    "Execution",
     "Explanation",
     "FailedPrecondition",
     "FieldFault",
     "ForebayClientError",
+    "GenerateChunk",
     "GenerateResult",
+    "InferAnswer",
     "InternalError",
     "InvalidArgument",
     "LaneInfo",
@@ -95,6 +102,7 @@ __all__ = [
     "QueueInfo",
     "QuotaViolation",
     "ReplaySummary",
+    "RepositoryInfo",
     "ResourceExhausted",
     "RetryPolicy",
     "RunnerInfo",

@@ -1,6 +1,9 @@
-"""What a language model answered: plain, frozen values."""
+"""What language and embedding models answered: plain, frozen values."""
 
 from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,3 +57,15 @@ class GenerateResult:
     def choices(self) -> tuple[Choice, ...]:
         """All answers, in order of their index."""
         return (Choice(0, self.text, self.token_ids, self.finish_reason, self.logprobs), *self.others)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EmbedResult:
+    """What an embedding model answered: one of each for each text, in order."""
+
+    vectors: NDArray[np.float32]
+    """[texts, dimensions], read-only."""
+    tokens: tuple[int, ...]
+    """Tokens of a text that the model read, those that mark its beginning and end included."""
+    truncated: tuple[bool, ...]
+    """Whether a text was longer than the model reads: its vector is that of its beginning."""

@@ -1,5 +1,6 @@
-"""The client for asyncio: one thin method for each thing that can be asked, and so a long module. A request begins
-here, with `submit`, and goes on in services/gateway/submit.py.
+"""The client for asyncio: one thin method for each thing that can be asked of durable tasks, queues and the fleet, and
+so a long module. A request begins here, with `submit`, and goes on in services/gateway/submit.py; what is answered
+while the client waits is in `inferring.py`.
 
 `sync_client.py` has the same methods for everybody else.
 """
@@ -20,8 +21,10 @@ from forebay.client.errors import ForebayClientError, SubmitManyError, TaskFaile
 from forebay.client.explaining import Explanation, explanation
 from forebay.client.filtering import task_filter
 from forebay.client.fleet import ModelInfo, PauseInfo, QueueInfo, RunnerInfo
+from forebay.client.inferring import AsyncInference
 from forebay.client.pausing import selector
 from forebay.client.policies import PolicyChanges, PolicyInfo
+from forebay.client.repository import AsyncRepository
 from forebay.client.retry import RetryPolicy
 from forebay.client.schedules import AsyncSchedules
 from forebay.client.specs import TaskOptions, moment, priority_number, task_spec
@@ -62,7 +65,7 @@ from forebay.tasks.v1.task_service_pb2 import (
 _PAGE: int = 200
 
 
-class AsyncClient:
+class AsyncClient(AsyncInference):
     """Talks to a Forebay gateway. Make it inside a running event loop, share it freely there, close it at the end.
 
     `address` is host:port. `api_key` says who calls, where the gateway asks; by default it is that of FOREBAY_API_KEY.
@@ -109,6 +112,8 @@ class AsyncClient:
         self._timeout_s = timeout_s
         self.dead_letters = AsyncDeadLetters(self._calls, timeout_s)
         """Tasks that used up their attempts, and messages that nobody could read."""
+        self.repository = AsyncRepository(self._calls, timeout_s)
+        """The models that can be served, and loading and unloading them."""
         self.schedules = AsyncSchedules(self._calls, timeout_s)
         """Tasks that recur."""
 
@@ -412,9 +417,6 @@ class AsyncClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
-
-    def _limit(self, timeout_s: float | None) -> float:
-        return self._timeout_s if timeout_s is None else timeout_s
 
 
 def _accepted(result: SubmitResult) -> TaskHandle | ForebayClientError:

@@ -97,6 +97,8 @@ class ModelInfo:
     ready_runners: int
     providers: tuple[str, ...]
     failures: tuple[str, ...]
+    version: int = 0
+    """0 for a model without versions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,3 +122,5 @@ class RunnerInfo:
     """How long loading and warming took, in seconds; None before it is ready."""
     metrics_address: str
     pid: int
+    version: int = 0
+    """Of its model; 0 for one without versions."""

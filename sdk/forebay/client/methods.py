@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Final, Generic, Protocol, Self, TypeVar
 
+from forebay.inference.v1 import inference_service_pb2 as inference
 from forebay.models.v1 import model_service_pb2 as models
 from forebay.queues.v1 import queue_service_pb2 as queues
 from forebay.tasks.v1 import schedule_service_pb2 as schedules
@@ -103,3 +104,21 @@ MODELS: Final = Method(
 RUNNERS: Final = Method(
     "forebay.models.v1.ModelService/ListRunners", models.ListRunnersRequest, models.ListRunnersResponse
 )
+
+LIST_REPOSITORY: Final = Method(
+    "forebay.models.v1.ModelService/ListRepository",
+    models.ListRepositoryRequest,
+    models.ListRepositoryResponse,
+)
+LOAD_MODEL: Final = Method(
+    "forebay.models.v1.ModelService/LoadModel", models.LoadModelRequest, models.LoadModelResponse
+)
+UNLOAD_MODEL: Final = Method(
+    "forebay.models.v1.ModelService/UnloadModel", models.UnloadModelRequest, models.UnloadModelResponse
+)
+
+_INFERENCE: Final = "forebay.inference.v1.InferenceService"
+
+INFER: Final = Method(f"{_INFERENCE}/Infer", inference.InferRequest, inference.InferResponse)
+EMBED: Final = Method(f"{_INFERENCE}/Embed", inference.EmbedRequest, inference.EmbedResponse)
+GENERATE: Final = Method(f"{_INFERENCE}/Generate", inference.GenerateRequest, inference.GenerateResponse)

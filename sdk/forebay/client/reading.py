@@ -4,10 +4,11 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Final
 
+import numpy as np
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from forebay.client.answers import Choice, GenerateResult, TokenLogprob, TopLogprob
+from forebay.client.answers import Choice, EmbedResult, GenerateResult, TokenLogprob, TopLogprob
 from forebay.client.errors import from_status
 from forebay.client.fleet import (
     LaneInfo,
@@ -32,7 +33,7 @@ from forebay.client.tasks import (
 from forebay.client.tensors import Array, to_arrays
 from forebay.models.v1.model_service_pb2 import EngineKind, Model, Runner, RunnerState, TensorSignature
 from forebay.queues.v1.queue_service_pb2 import Pause, Queue
-from forebay.tasks.v1 import inputs_pb2
+from forebay.tasks.v1 import inputs_pb2, task_pb2
 from forebay.tasks.v1.task_pb2 import Priority as WirePriority
 from forebay.tasks.v1.task_pb2 import Result, Task
 from forebay.tasks.v1.task_pb2 import TaskState as WireState
@@ -86,8 +87,8 @@ def info(task: Task) -> TaskInfo:
         runner=task.runner,
         error=from_status(task.error) if outcome == "error" else None,
         result=_result(result) if result else None,
-        usage=_usage(result) if result else None,
-        timing=_timing(result) if result else None,
+        usage=usage(result.usage) if result and result.HasField("usage") else None,
+        timing=timing(result.timing) if result and result.HasField("timing") else None,
         events=tuple(TaskEvent(time(e.time), STATES[e.state], e.reason) for e in task.events),
         spec=spec,
         last_error=from_status(task.last_error) if task.HasField("last_error") else None,
@@ -103,11 +104,11 @@ def chunk(answer: StreamOutputResponse) -> Chunk:
         sequence=answer.sequence,
         text=answer.text,
         token_ids=tuple(answer.token_ids),
-        finish_reason=_reason(answer.finish_reason),
+        finish_reason=finish_reason(answer.finish_reason),
         restarted=answer.restarted,
         state=STATES.get(answer.state),
-        logprobs=_logprobs(answer.logprobs),
-        others=tuple(map(_choice, answer.others)),
+        logprobs=logprobs(answer.logprobs),
+        others=tuple(map(choice, answer.others)),
     )
 
 
@@ -174,6 +175,7 @@ def model(model: Model) -> ModelInfo:
         ready_runners=model.ready_runners,
         providers=tuple(model.providers),
         failures=tuple(model.failures),
+        version=model.version,
     )
 
 
@@ -194,62 +196,70 @@ def runner(runner: Runner) -> RunnerInfo:
         load_s=seconds(runner.load_duration) if runner.HasField("load_duration") else None,
         metrics_address=runner.metrics_address,
         pid=runner.pid,
+        version=runner.version,
     )
 
 
-def _result(result: Result) -> GenerateResult | Mapping[str, Array] | None:
+def _result(result: Result) -> GenerateResult | EmbedResult | Mapping[str, Array] | None:
     match result.WhichOneof("output"):
         case "generate":
             output = result.generate
             return GenerateResult(
                 output.text,
                 tuple(output.token_ids),
-                _reason(output.finish_reason),
-                _logprobs(output.logprobs),
-                tuple(map(_choice, output.others)),
+                finish_reason(output.finish_reason),
+                logprobs(output.logprobs),
+                tuple(map(choice, output.others)),
             )
         case "tensors":
             return to_arrays(result.tensors.tensors)
+        case "embed":
+            return embed_result(result.embed)
         case _:
             return None
 
 
-def _choice(choice: inputs_pb2.Choice) -> Choice:
+def choice(one: inputs_pb2.Choice) -> Choice:
+    """Read one of several answers."""
     return Choice(
-        choice.index,
-        choice.text,
-        tuple(choice.token_ids),
-        _reason(choice.finish_reason),
-        _logprobs(choice.logprobs),
+        one.index, one.text, tuple(one.token_ids), finish_reason(one.finish_reason), logprobs(one.logprobs)
     )
 
 
-def _logprobs(logprobs: Iterable[inputs_pb2.TokenLogprob]) -> tuple[TokenLogprob, ...]:
+def embed_result(output: inputs_pb2.EmbedOutput) -> EmbedResult:
+    """Read vectors."""
+    embeddings = output.embeddings
+    vectors = np.array([one.values for one in embeddings], dtype=np.float32)
+    vectors.flags.writeable = False
+    return EmbedResult(
+        vectors, tuple(one.tokens for one in embeddings), tuple(one.truncated for one in embeddings)
+    )
+
+
+def logprobs(given: Iterable[inputs_pb2.TokenLogprob]) -> tuple[TokenLogprob, ...]:
+    """Read how probable tokens were."""
     return tuple(
         TokenLogprob(
             one.token_id, one.logprob, tuple(TopLogprob(top.token_id, top.logprob) for top in one.top)
         )
-        for one in logprobs
+        for one in given
     )
 
 
-def _reason(reason: inputs_pb2.FinishReason.ValueType) -> str:
+def finish_reason(reason: inputs_pb2.FinishReason.ValueType) -> str:
+    """Read why a generation ended; empty while it has not."""
     return _word(inputs_pb2.FinishReason.Name(reason), "FINISH_REASON_")
 
 
-def _usage(result: Result) -> Usage | None:
-    if not result.HasField("usage"):
-        return None
-    usage = result.usage
-    return Usage(usage.input_tokens, usage.output_tokens, usage.cached_tokens)
+def usage(used: task_pb2.Usage) -> Usage:
+    """Read what was used."""
+    return Usage(used.input_tokens, used.output_tokens, used.cached_tokens)
 
 
-def _timing(result: Result) -> Timing | None:
-    if not result.HasField("timing"):
-        return None
-    timing = result.timing
-    first = seconds(timing.time_to_first_token) if timing.HasField("time_to_first_token") else None
-    return Timing(seconds(timing.queue), seconds(timing.execute), first)
+def timing(took: task_pb2.Timing) -> Timing:
+    """Read how long the parts took."""
+    first = seconds(took.time_to_first_token) if took.HasField("time_to_first_token") else None
+    return Timing(seconds(took.queue), seconds(took.execute), first)
 
 
 def _signature(tensor: TensorSignature) -> TensorInfo:

@@ -7,8 +7,12 @@ Architecture Blog, "Exponential Backoff And Jitter"), and never shorter than wha
 
 import random
 from dataclasses import dataclass
+from typing import Final
 
 from forebay.client.errors import ForebayClientError, ResourceExhausted, Unavailable
+
+_RUNNER_GONE: Final = "RUNNER_GONE"
+"""A runner went while it had the call. The call may be what it died of: the next one might, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +45,9 @@ class RetryPolicy:
 
 
 def transient(error: ForebayClientError) -> bool:
-    """Whether the same request can succeed a little later."""
+    """Whether the same request can succeed a little later, and may be made again without being asked for."""
+    if error.reason == _RUNNER_GONE:
+        return False
     return isinstance(error, Unavailable) or (
         isinstance(error, ResourceExhausted) and error.retry_after_s is not None
     )

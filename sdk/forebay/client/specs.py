@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from forebay.client.generations import GenerateOptions, generate_input
 from forebay.client.tasks import Priority, TaskRef, task_id
 from forebay.client.tensors import to_tensors
-from forebay.tasks.v1.inputs_pb2 import TensorInput
+from forebay.tasks.v1.inputs_pb2 import EmbedInput, TensorInput
 from forebay.tasks.v1.task_pb2 import ParentFailurePolicy, TaskSpec
 from forebay.tasks.v1.task_pb2 import Priority as WirePriority
 
@@ -31,10 +31,14 @@ _GENERATE_OPTIONS: Final = tuple(
 
 
 class TaskOptions(GenerateOptions, total=False):
-    """What a task may be given. Exactly one of `prompt`, `messages` and `tensors` is required."""
+    """What a task may be given. Exactly one of `prompt`, `messages`, `tensors` and `texts` is required."""
 
     tensors: Mapping[str, ArrayLike]
     """Inputs of a tensor model by name."""
+    texts: Sequence[str]
+    """What an embedding model turns into vectors: 1 to 2048 texts, none empty."""
+    normalize: bool
+    """Whether each vector is scaled to length 1. The server's default is true."""
 
     priority: Priority | str
     """critical, high, normal (the default) or low."""
@@ -74,9 +78,13 @@ def task_spec(model: str, **options: Unpack[TaskOptions]) -> TaskSpec:
     unknown = options.keys() - TaskOptions.__annotations__.keys()
     if unknown:
         raise TypeError(f"unknown task options: {', '.join(sorted(unknown))}")
-    kinds = [kind for kind in ("prompt", "messages", "tensors") if kind in options]
+    kinds = [kind for kind in ("prompt", "messages", "tensors", "texts") if kind in options]
     if len(kinds) != 1:
-        raise TypeError(f"exactly one of prompt, messages and tensors is required, got {kinds or 'none'}")
+        raise TypeError(
+            f"exactly one of prompt, messages, tensors and texts is required, got {kinds or 'none'}"
+        )
+    if "normalize" in options and "texts" not in options:
+        raise TypeError("normalize: only for embedding models")
     spec = TaskSpec(
         model=model,
         priority=priority_number(options.get("priority", Priority.NORMAL)),
@@ -84,16 +92,26 @@ def task_spec(model: str, **options: Unpack[TaskOptions]) -> TaskSpec:
         idempotency_key=options.get("idempotency_key", ""),
         labels=options.get("labels"),
     )
-    if "tensors" in options:
+    if "tensors" in options or "texts" in options:
         misplaced = [name for name in _GENERATE_OPTIONS if name in options]
         if misplaced:
             raise TypeError(f"{', '.join(misplaced)}: only for language models")
+    if "tensors" in options:
         spec.tensors.CopyFrom(TensorInput(tensors=to_tensors(options["tensors"])))
+    elif "texts" in options:
+        spec.embed.CopyFrom(embed_input(options["texts"], options.get("normalize")))
     else:
         spec.generate.CopyFrom(generate_input(options))
     _set_times(spec, options)
     _set_parents(spec, options)
     return spec
+
+
+def embed_input(texts: Sequence[str], normalize: bool | None) -> EmbedInput:
+    """Build the input of an embedding. Raises TypeError for a text that is not in a list."""
+    if isinstance(texts, str):
+        raise TypeError("texts takes a list")
+    return EmbedInput(texts=texts, normalize=normalize)
 
 
 def priority_number(priority: Priority | str) -> WirePriority.ValueType:

@@ -12,7 +12,9 @@ from forebay.client.dead_letters import DeadLetters
 from forebay.client.errors import ForebayClientError
 from forebay.client.explaining import Explanation
 from forebay.client.fleet import ModelInfo, PauseInfo, QueueInfo, RunnerInfo
+from forebay.client.inferring import Inference
 from forebay.client.policies import PolicyChanges, PolicyInfo
+from forebay.client.repository import Repository
 from forebay.client.retry import RetryPolicy
 from forebay.client.schedules import Schedules
 from forebay.client.specs import TaskOptions
@@ -31,7 +33,7 @@ from forebay.tasks.v1.task_pb2 import Task, TaskSpec
 from forebay.tasks.v1.task_service_pb2 import SubmitResult
 
 
-class Client:
+class Client(Inference):
     """Talks to a Forebay gateway. May be shared by threads. Ctrl-C ends whatever it waits for at once.
 
         with Client("127.0.0.1:7070") as client:
@@ -51,7 +53,7 @@ class Client:
         retry: RetryPolicy | None = None,
         tracer_provider: TracerProvider | None = None,
     ) -> None:
-        self._client = AsyncClient.over(
+        self._client: AsyncClient = AsyncClient.over(
             BlockingTransport(address),
             api_key=api_key,
             timeout_s=timeout_s,
@@ -60,6 +62,8 @@ class Client:
         )
         self.dead_letters = DeadLetters(self._client.dead_letters)
         """Tasks that used up their attempts, and messages that nobody could read."""
+        self.repository = Repository(self._client.repository)
+        """The models that can be served, and loading and unloading them."""
         self.schedules = Schedules(self._client.schedules)
         """Tasks that recur."""
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from forebay.client.answers import Choice, GenerateResult, TokenLogprob
+from forebay.client.answers import Choice, EmbedResult, GenerateResult, TokenLogprob
 from forebay.client.errors import ForebayClientError, TaskFailedError
 from forebay.client.tensors import Array
 from forebay.tasks.v1.task_pb2 import TaskSpec
@@ -105,8 +105,8 @@ class TaskInfo:
     runner: str = ""
     error: ForebayClientError | None = None
     """Why it ended without a result."""
-    result: GenerateResult | Mapping[str, Array] | None = None
-    """The answer of a language model, or the named arrays of a tensor model."""
+    result: GenerateResult | EmbedResult | Mapping[str, Array] | None = None
+    """The answer of a language model, the vectors of an embedding model, or the named arrays of a tensor model."""
     usage: Usage | None = None
     timing: Timing | None = None
     events: tuple[TaskEvent, ...] = ()
@@ -155,10 +155,18 @@ class TaskInfo:
 
     @property
     def tensors(self) -> Mapping[str, Array]:
-        """The output arrays by name. Raises TaskFailedError when there are none, TypeError for a text."""
+        """The output arrays by name. Raises TaskFailedError when there are none, TypeError for anything else."""
         result = self._result()
-        if isinstance(result, GenerateResult):
-            raise TypeError(f"task {self.id} returned text, not tensors")
+        if isinstance(result, GenerateResult | EmbedResult):
+            raise TypeError(f"task {self.id} returned {_kind(result)}, not tensors")
+        return result
+
+    @property
+    def embeddings(self) -> EmbedResult:
+        """The vectors of the texts. Raises TaskFailedError when there are none, TypeError for anything else."""
+        result = self._result()
+        if not isinstance(result, EmbedResult):
+            raise TypeError(f"task {self.id} returned {_kind(result)}, not vectors")
         return result
 
     def raise_for_state(self) -> None:
@@ -169,14 +177,20 @@ class TaskInfo:
     def _generated(self) -> GenerateResult:
         result = self._result()
         if not isinstance(result, GenerateResult):
-            raise TypeError(f"task {self.id} returned tensors, not text")
+            raise TypeError(f"task {self.id} returned {_kind(result)}, not text")
         return result
 
-    def _result(self) -> GenerateResult | Mapping[str, Array]:
+    def _result(self) -> GenerateResult | EmbedResult | Mapping[str, Array]:
         self.raise_for_state()
         if self.result is None:
             raise ValueError(f"task {self.id} is {self.state.value}; this answer carries no result of it")
         return self.result
+
+
+def _kind(result: GenerateResult | EmbedResult | Mapping[str, Array]) -> str:
+    if isinstance(result, GenerateResult):
+        return "text"
+    return "vectors" if isinstance(result, EmbedResult) else "tensors"
 
 
 def _moment(spec: TaskSpec | None, name: Literal["not_before", "deadline"]) -> datetime | None:

@@ -25,18 +25,24 @@ _DTYPES: Final[dict[str, np.dtype[np.generic]]] = {
     **{f"FP{bits}": np.dtype(f"<f{bits // 8}") for bits in (16, 32, 64)},
 }
 _DATATYPES: Final = {dtype: name for name, dtype in _DTYPES.items()}
+BF16: Final = "BF16"
+_BFLOAT16: Final = np.dtype("<u2")
+"""NumPy has no bfloat16: it is the upper half of a float32."""
 _LENGTH: Final = struct.Struct("<I")
 
 
 def to_tensor(name: str, values: ArrayLike) -> Tensor:
     """Make a tensor of an array, or of anything that NumPy makes one of.
 
-    Strings and bytes, alone or as the elements of an object array, become BYTES; strings are written as UTF-8.
-    Raises ValueError for a dtype that the wire does not have.
+    Strings and bytes, alone or as the elements of an object array, become BYTES; strings are written as UTF-8. An
+    array whose dtype is named bfloat16, as those of the package ml_dtypes are, becomes BF16. Raises ValueError for a
+    dtype that the wire does not have.
     """
     array = np.asarray(values)
     if array.dtype.kind in "OSU":
         return Tensor(name=name, datatype="BYTES", shape=array.shape, raw=_pack(name, array))
+    if array.dtype.name == "bfloat16":
+        return Tensor(name=name, datatype=BF16, shape=array.shape, raw=array.tobytes())
     little = array.dtype.newbyteorder("<") if array.dtype.byteorder == ">" else array.dtype
     datatype = _DATATYPES.get(little)
     if datatype is None:
@@ -51,7 +57,8 @@ def to_tensors(values: Mapping[str, ArrayLike]) -> list[Tensor]:
 
 
 def to_array(tensor: Tensor) -> Array:
-    """Make an array of a tensor: read-only over the tensor's own bytes; BYTES becomes an object array of bytes.
+    """Make an array of a tensor: read-only over the tensor's own bytes; BYTES becomes an object array of bytes, BF16
+    an array of float32.
 
     Raises ValueError when datatype, shape and bytes do not fit together.
     """
@@ -64,19 +71,26 @@ def to_array(tensor: Tensor) -> Array:
             raise ValueError(f"tensor {tensor.name!r}: {len(elements)} elements do not fill shape {shape}")
         array[:] = elements
         return array.reshape(shape)
-    dtype = _DTYPES.get(tensor.datatype)
+    dtype = _BFLOAT16 if tensor.datatype == BF16 else _DTYPES.get(tensor.datatype)
     if dtype is None:
         raise ValueError(f"tensor {tensor.name!r}: unknown datatype {tensor.datatype!r}")
     if len(tensor.raw) != count * dtype.itemsize:
         raise ValueError(
             f"tensor {tensor.name!r}: {len(tensor.raw)} bytes do not fill shape {shape} of {tensor.datatype}"
         )
-    return np.frombuffer(tensor.raw, dtype=dtype).reshape(shape)
+    array = np.frombuffer(tensor.raw, dtype=dtype).reshape(shape)
+    return _widened(array) if tensor.datatype == BF16 else array
 
 
 def to_arrays(tensors: Iterable[Tensor]) -> dict[str, Array]:
     """Make an array of each tensor, by name, in their order."""
     return {tensor.name: to_array(tensor) for tensor in tensors}
+
+
+def _widened(halves: Array) -> Array:
+    widened: Array = (halves.astype(np.uint32) << 16).view(np.float32)
+    widened.flags.writeable = False
+    return widened
 
 
 def _pack(name: str, array: Array) -> bytes:

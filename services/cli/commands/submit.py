@@ -34,6 +34,12 @@ if TYPE_CHECKING:
     help="An input of a tensor model.",
 )
 @click.option(
+    "--text",
+    "text",
+    multiple=True,
+    help="A text for an embedding model to turn into a vector; several for several; - reads stdin.",
+)
+@click.option(
     "--json",
     "json_file",
     metavar="FILE",
@@ -82,7 +88,9 @@ if TYPE_CHECKING:
 @click.option("--count", type=click.IntRange(1), default=1, help="Submit it so many times.")
 @generation_options
 @click.option("--wait", is_flag=True, help="Wait for the end and show what came out.")
-@click.option("--stream", is_flag=True, help="Show the text while it is written; tensors at the end.")
+@click.option(
+    "--stream", is_flag=True, help="Show the text while it is written; tensors and vectors at the end."
+)
 @click.option(
     "--timeout",
     metavar="TIME",
@@ -99,6 +107,7 @@ def submit(
     raw: bool,
     system: str,
     tensor: dict[str, str],
+    text: tuple[str, ...],
     json_file: Path | None,
     count: int,
     wait: bool,
@@ -112,10 +121,10 @@ def submit(
 
     Exit codes: 0 accepted (with --wait or --stream: succeeded), 1 not accepted or failed, 3 no server.
     """  # fmt: skip
-    kinds = sum((prompt is not None, bool(tensor), json_file is not None))
+    kinds = sum((prompt is not None, bool(tensor), bool(text), json_file is not None))
     # All tensors of a child may come from its parents.
     if kinds != 1 and (kinds or not given["inputs_from"]):
-        raise click.UsageError("give exactly one of --prompt, --tensor and --json")
+        raise click.UsageError("give exactly one of --prompt, --tensor, --text and --json")
     if (raw or system) and prompt is None:
         raise click.UsageError("--raw and --system go with --prompt")
     if raw and system:
@@ -129,7 +138,7 @@ def submit(
         from forebay.client import task_spec
 
         try:
-            specs = [task_spec(model, **_input(prompt, raw, system, tensor), **options)]
+            specs = [task_spec(model, **_input(prompt, raw, system, tensor, text), **options)]
         except (TypeError, ValueError) as error:
             raise click.UsageError(str(error)) from error
     specs = _repeat(specs, count, idempotency_key)
@@ -170,13 +179,17 @@ def _options(given: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _input(prompt: str | None, raw: bool, system: str, tensor: dict[str, str]) -> dict[str, Any]:
+def _input(
+    prompt: str | None, raw: bool, system: str, tensor: dict[str, str], texts: Sequence[str]
+) -> dict[str, Any]:
+    if texts:
+        return {"texts": [text_or_stdin(text) for text in texts]}
     if prompt is None:
         return {"tensors": tensors_from(tensor)}
-    text = text_or_stdin(prompt)
+    asked_for = text_or_stdin(prompt)
     if raw:
-        return {"prompt": text}
-    asked = {"role": "user", "content": text}
+        return {"prompt": asked_for}
+    asked = {"role": "user", "content": asked_for}
     return {"messages": [{"role": "system", "content": system}, asked] if system else [asked]}
 
 

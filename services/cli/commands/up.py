@@ -37,7 +37,13 @@ from services.cli.version import version
 @click.option(
     "--model-repository",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Folder whose model folders and .onnx files are all served.",
+    help="Folder whose model folders and .onnx files are all served, and followed as they change.",
+)
+@click.option(
+    "--model-control",
+    type=click.Choice(("poll", "explicit", "none")),
+    help="Load all models of the repository and follow their folders, only those that operators load, or all at the "
+    "start alone. Default: poll.",
 )
 @click.option(
     "--demo-model",
@@ -70,6 +76,7 @@ def up(
     http_port: int | None,
     models: tuple[str, ...],
     model_repository: Path | None,
+    model_control: str | None,
     demo_model: bool,
     broker: str,
     broker_admin: str,
@@ -93,6 +100,7 @@ def up(
         "http_port": http_port,
         "models": models or None,
         "model_repository": model_repository,
+        "model_control": model_control,
     }
     variables = configuration.variables(config, os.environ)
     settings = resolve(flags, variables)

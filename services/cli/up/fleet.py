@@ -50,6 +50,8 @@ class Fleet:
         self._seen: dict[str, Seen | None] = dict.fromkeys(self._wanted)
         self._why: dict[str, str] = {}
         """Why models cannot be served, as told; kept until they are ready."""
+        self._busy: set[str] = set()
+        """Models of which some versions are still loaded."""
         self._followed: set[str] = set()
         self._tried: dict[str, set[str]] = {name: set() for name in self._seen}
         self._last_runner_s = dict.fromkeys(self._seen, time.monotonic())
@@ -76,7 +78,9 @@ class Fleet:
             stub = ModelServiceStub(channel)
             followers: list[asyncio.Task[None]] = []
             while not self._is_settled():
-                for runner in await self._look(stub):
+                looked = await self._look(stub)
+                await self._look_at_versions(stub)
+                for runner in looked:
                     if runner.address and runner.state in _BUSY and runner.id not in self._followed:
                         self._followed.add(runner.id)
                         followers.append(group.create_task(self._follow(runner.model, runner.address)))
@@ -100,7 +104,7 @@ class Fleet:
 
     def _is_settled(self) -> bool:
         return all(
-            (seen is not None and seen.state in _SETTLED) or self._hopeless(name)
+            (seen is not None and seen.state in _SETTLED and name not in self._busy) or self._hopeless(name)
             for name, seen in self._seen.items()
         )
 
@@ -129,6 +133,15 @@ class Fleet:
         for name in sorted({*self._seen, *best}):
             self._note(name, best.get(name))
         return list(answer.runners)
+
+    async def _look_at_versions(self, stub: "ModelServiceAsyncStub") -> None:
+        """Find out which models have versions that are still loaded, beside those that are ready."""
+        request = models.ListRepositoryRequest()
+        try:
+            answer = await stub.ListRepository(request, timeout=ASK_S, metadata=self._metadata)
+        except grpc.aio.AioRpcError:
+            return
+        self._busy = {entry.name for entry in answer.entries if entry.state in _BUSY}
 
     def _note(self, name: str, runner: models.Runner | None) -> None:
         before = self._seen.get(name)

@@ -210,5 +210,7 @@ def _agent(settings: UpSettings, addresses: Addresses) -> dict[str, str]:
     if settings.models:
         env["FOREBAY_AGENT_MODELS"] = ",".join(settings.models)
     if settings.model_repository:
-        env["FOREBAY_AGENT_REPOSITORY"] = str(settings.model_repository)
+        env["FOREBAY_AGENT_REPOSITORY"] = str(settings.model_repository.expanduser().resolve())
+    if settings.model_control:
+        env["FOREBAY_AGENT_MODEL_CONTROL"] = settings.model_control
     return env

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Final
 
 from inference.providers import installed_runtime
+from inference.repository.listing import list_models
 from scheduler.errors import StartupRefused
 from services.api_keys import new_key
-from services.cli.settings import ServerSettings, UpSettings, default_data
+from services.cli.settings import EXPLICIT, ServerSettings, UpSettings, default_data
 from services.cli.up import lock, ports, servers_file
 from services.cli.up.fleet import Fleet
 from services.cli.up.log_keeper import BROKER, LogKeeper
@@ -67,7 +68,7 @@ async def platform(
         stack.enter_context(servers_file.noted(data, plan.variables))
         if keeper:
             supervisor.alongside(keeper.watch(supervisor, plan.variables))
-        fleet = Fleet(plan.addresses.grpc, model_names(settings), say, key)
+        fleet = Fleet(plan.addresses.grpc, model_names(settings, variables), say, key)
         await supervisor.unless_ending(fleet.settled())
         yield Running(plan, data, supervisor, fleet, key)
 
@@ -139,11 +140,11 @@ def check_models(settings: UpSettings) -> None:
         if not Path(path).exists()
     ]
     repository = settings.model_repository
-    if repository and not repository.is_dir():
+    if repository and not repository.expanduser().is_dir():
         faults.append(f"the model repository {repository} is not a folder")
     if faults:
         raise StartupRefused("; ".join(faults))
-    if model_names(settings):
+    if settings.models or repository:
         installed_runtime()
 
 
@@ -154,25 +155,22 @@ def introduce(plan: Plan, settings: UpSettings, data: Path, say: Say) -> None:
     say("logs", f"{data / 'logs'}{'/'}*.log")
     say("records", plan.redis_url + ("" if "valkey" in names else " (external)"))
     say("log", plan.broker_url + ("" if "pulsar-lite" in names else " (external)"))
-    say("grpc", f"{plan.addresses.grpc} (tasks, queues, models, health, reflection)")
-    say("http", f"http://{plan.addresses.http} (/metrics, /healthz, /readyz)")
+    say("grpc", f"{plan.addresses.grpc} (tasks, inference, KServe v2, queues, models, health, reflection)")
+    say("http", f"http://{plan.addresses.http} (/v2, /docs, /metrics, /healthz, /readyz)")
     for model in settings.models:
         name, _, path = model.partition("=")
         say("model", f"{name} from {path}")
     if settings.model_repository:
-        say("models", f"every model in {settings.model_repository}")
-    if not model_names(settings):
+        say("models", f"those in {settings.model_repository}")
+    if not (settings.models or settings.model_repository):
         say("models", "none; bring one with --model NAME=PATH, or see it all with `forebay demo`")
 
 
-def model_names(settings: UpSettings) -> tuple[str, ...]:
-    """Return the names of the models that the settings ask for, those of the repository included."""
+def model_names(settings: UpSettings, variables: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the names of the models that are loaded at the start, those of the repository included."""
     names = [model.partition("=")[0] for model in settings.models]
     repository = settings.model_repository
-    if repository and repository.is_dir():
-        names += [
-            entry.stem if entry.suffix == ".onnx" else entry.name
-            for entry in sorted(repository.iterdir())
-            if not entry.name.startswith(".") and (entry.is_dir() or entry.suffix == ".onnx")
-        ]
+    control = settings.model_control or variables.get("FOREBAY_AGENT_MODEL_CONTROL", "")
+    if repository and control != EXPLICIT:
+        names += [model.name for model in list_models(repository.expanduser())]
     return tuple(dict.fromkeys(names))

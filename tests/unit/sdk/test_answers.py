@@ -2,7 +2,8 @@
 
 import pytest
 
-from forebay.client import Choice, GenerateResult, TokenLogprob, TopLogprob, Usage, reading
+from forebay.client import Choice, GenerateResult, TokenLogprob, TopLogprob, Unavailable, Usage, reading
+from forebay.client.retry import transient
 from forebay.tasks.v1 import inputs_pb2
 from forebay.tasks.v1.task_pb2 import Result, Task, TaskState
 from forebay.tasks.v1.task_service_pb2 import StreamOutputResponse
@@ -69,3 +70,22 @@ def test_a_chunk_tells_what_is_new_of_each_choice() -> None:
         (0, "a", ""),
         (2, "b", "stop"),
     ]
+
+
+def test_vectors_are_an_array_with_what_was_read_of_each_text() -> None:
+    result = Result()
+    result.embed.embeddings.add(values=[0.5, 1.5], tokens=3)
+    result.embed.embeddings.add(values=[2.5, 3.5], tokens=256, truncated=True)
+    task = reading.info(Task(id="t", state=TaskState.TASK_STATE_SUCCEEDED, result=result))
+    assert task.embeddings.vectors.tolist() == [[0.5, 1.5], [2.5, 3.5]]
+    assert (task.embeddings.tokens, task.embeddings.truncated) == ((3, 256), (False, True))
+    for wrong in ("text", "tensors"):
+        with pytest.raises(TypeError, match="returned vectors"):
+            getattr(task, wrong)
+    with pytest.raises(TypeError, match="returned text, not vectors"):
+        _ = reading.info(answered()).embeddings
+
+
+def test_a_call_whose_runner_went_is_not_made_again_by_itself() -> None:
+    assert transient(Unavailable("away", reason="MODEL_NOT_READY", retry_after_s=1.0))
+    assert not transient(Unavailable("gone", reason="RUNNER_GONE", retry_after_s=1.0))

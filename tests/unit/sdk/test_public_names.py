@@ -6,7 +6,9 @@ from pathlib import Path
 import forebay.client
 from forebay.client import AsyncClient, Client, methods
 from forebay.client.dead_letters import AsyncDeadLetters, DeadLetters
+from forebay.client.repository import AsyncRepository, Repository
 from forebay.client.schedules import AsyncSchedules, Schedules
+from forebay.inference.v1.inference_service_pb2 import DESCRIPTOR as INFERENCE
 from forebay.models.v1.model_service_pb2 import DESCRIPTOR as MODELS
 from forebay.queues.v1.queue_service_pb2 import DESCRIPTOR as QUEUES
 from forebay.tasks.v1.schedule_service_pb2 import DESCRIPTOR as SCHEDULES
@@ -14,23 +16,27 @@ from forebay.tasks.v1.task_service_pb2 import DESCRIPTOR as TASKS
 
 NAMES = """
 Ahead AlreadyExists AsyncClient CallCancelled CancelProgress CancelSummary Choice Chunk Client Conflict DeadLetter
-DeadlineExceeded Estimate Explanation FailedPrecondition FieldFault ForebayClientError GenerateResult InternalError
+DeadlineExceeded EmbedAnswer EmbedResult Estimate Execution Explanation FailedPrecondition FieldFault
+ForebayClientError GenerateChunk GenerateResult InferAnswer InternalError
 InvalidArgument LaneInfo ModelInfo NotFound OutOfRange PauseInfo PermissionDenied Phase PolicyChanges PolicyInfo
-PolicyLimit Priority QueueInfo QuotaViolation ReplaySummary ResourceExhausted RetryPolicy RunnerInfo ScheduleInfo
-SubmitManyError TaskEvent TaskFailedError TaskHandle TaskInfo TaskOptions TaskRef TaskState TenantLoad TensorInfo
-Timing TokenLogprob TopLogprob Unauthenticated Unavailable Usage WaitReason task_spec to_array to_tensor
+PolicyLimit Priority QueueInfo QuotaViolation ReplaySummary RepositoryInfo ResourceExhausted RetryPolicy RunnerInfo
+ScheduleInfo SubmitManyError TaskEvent TaskFailedError TaskHandle TaskInfo TaskOptions TaskRef TaskState
+TenantLoad TensorInfo Timing TokenLogprob TopLogprob Unauthenticated Unavailable Usage WaitReason
+task_spec to_array to_tensor
 """.split()
 
 METHODS = """
-cancel cancel_all_matching cancel_matching close explain get list models pause pauses policy queues resume runners
-stream submit submit_many submit_specs update update_policy wait wait_many wait_tasks watch
+cancel cancel_all_matching cancel_matching close embed explain generate get infer list models pause pauses policy
+queues resume runners stream submit submit_many submit_specs update update_policy wait wait_many wait_tasks watch
 """.split()
 
 
 def public(kind: type) -> dict[str, list[str]]:
     return {
         name: list(inspect.signature(member).parameters)
-        for name, member in vars(kind).items()
+        for part in kind.__mro__
+        if part is not object
+        for name, member in vars(part).items()
         if not name.startswith("_") and name != "over"
     }
 
@@ -50,17 +56,18 @@ def test_both_clients_have_the_same_methods_with_the_same_parameters() -> None:
 def test_their_parts_have_the_same_methods_with_the_same_parameters() -> None:
     assert public(DeadLetters) == public(AsyncDeadLetters)
     assert public(Schedules) == public(AsyncSchedules)
+    assert public(Repository) == public(AsyncRepository)
 
 
 def test_every_method_exists_in_the_contract_with_these_messages() -> None:
     known = {
         f"{service.full_name}/{method.name}": (method.input_type, method.output_type)
-        for file in (TASKS, SCHEDULES, QUEUES, MODELS)
+        for file in (TASKS, SCHEDULES, QUEUES, MODELS, INFERENCE)
         for service in file.services_by_name.values()
         for method in service.methods
     }
     used = [method for method in vars(methods).values() if isinstance(method, methods.Method)]
-    assert len(used) == 27
+    assert len(used) == 33
     for method in used:
         assert known[method.name] == (method.request.DESCRIPTOR, method.response.DESCRIPTOR)
 

@@ -1,5 +1,6 @@
 from datetime import UTC, datetime, timedelta
 
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -254,3 +255,38 @@ def test_a_choice_that_does_not_exist_is_refused_here() -> None:
 def test_a_time_that_is_a_text_is_refused_by_name() -> None:
     with pytest.raises(TypeError, match="not_before takes a datetime or a timedelta, not str"):
         task_spec("m", prompt="x", not_before="tomorrow")  # type: ignore[arg-type]
+
+
+def test_texts_become_an_embedding() -> None:
+    spec = task_spec("minilm", texts=["a", "b"], normalize=False, priority="low")
+    assert list(spec.embed.texts) == ["a", "b"]
+    assert spec.embed.HasField("normalize")
+    assert not spec.embed.normalize
+    assert not task_spec("minilm", texts=["a"]).embed.HasField("normalize")
+
+
+def test_options_of_one_kind_of_model_are_refused_with_another() -> None:
+    wrong: list[TaskOptions] = [
+        {"texts": ["a"], "max_tokens": 5},
+        {"texts": ["a"], "prompt": "b"},
+        {"prompt": "b", "normalize": True},
+        {"texts": "a"},
+    ]
+    for options in wrong:
+        with pytest.raises(TypeError):
+            task_spec("m", **options)
+
+
+def test_numbers_of_two_bytes_are_read_as_numbers_of_four() -> None:
+    raw = np.array([1.5, -2.0, 0.0], np.float32).view(np.uint32) >> 16
+    tensor = Tensor(name="x", datatype="BF16", shape=[3], raw=raw.astype("<u2").tobytes())
+    read = to_array(tensor)
+    assert (read.dtype.name, read.tolist()) == ("float32", [1.5, -2.0, 0.0])
+    assert not read.flags.writeable
+
+
+def test_an_array_of_bfloat16_is_sent_as_it_is() -> None:
+    numbers = np.array([1.5, -2.0], ml_dtypes.bfloat16)
+    tensor = to_tensor("x", numbers)
+    assert (tensor.datatype, list(tensor.shape), len(tensor.raw)) == ("BF16", [2], 4)
+    assert to_array(tensor).tolist() == [1.5, -2.0]
