@@ -5,6 +5,7 @@ pytest_plugins = [
     "tests.fixtures.pulsar",
     "tests.fixtures.collector",
     "tests.fixtures.smollm2",
+    "tests.fixtures.minilm",
     "tests.fixtures.grpcurl",
     "tests.fixtures.system",
 ]

@@ -68,6 +68,7 @@ def get(url: str) -> str:
 
 def test_grpcurl_lists_every_service_without_a_proto_file(ask: Grpcurl) -> None:
     assert ask("list").split() == [
+        "forebay.inference.v1.InferenceService",
         "forebay.models.v1.ModelService",
         "forebay.queues.v1.QueueService",
         "forebay.tasks.v1.ScheduleService",
@@ -75,6 +76,7 @@ def test_grpcurl_lists_every_service_without_a_proto_file(ask: Grpcurl) -> None:
         "grpc.health.v1.Health",
         "grpc.reflection.v1.ServerReflection",
         "grpc.reflection.v1alpha.ServerReflection",
+        "inference.GRPCInferenceService",
     ]
 
 

@@ -18,10 +18,8 @@ USAGE = README[README.index("## Use it") : README.index("## Read the code")]
 DEFAULT_ADDRESS = "127.0.0.1:7070"
 
 
-def block(language: str) -> str:
-    found = re.search(rf"```{language}\n(.*?)```", USAGE, re.DOTALL)
-    assert found is not None
-    return found[1]
+def block(language: str, place: int = 0) -> str:
+    return str(re.findall(rf"```{language}\n(.*?)```", USAGE, re.DOTALL)[place])
 
 
 def test_the_commands_of_the_readme_work(chat_system: System, grpcurl: str) -> None:
@@ -57,6 +55,19 @@ def test_the_code_of_the_readme_streams_an_answer(chat_system: System) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert len(done.stdout) > 20
+
+
+def test_the_code_with_tritons_client_brings_the_sums(system: System) -> None:
+    code = block("python", 1)
+    assert DEFAULT_ADDRESS in code
+    done = subprocess.run(
+        [sys.executable, "-c", code.replace(DEFAULT_ADDRESS, system.grpc)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.stdout, done.returncode) == ("[[2. 2. 2. 2.]]\n", 0), done.stderr
 
 
 def test_the_targets_that_the_readme_names_exist() -> None:

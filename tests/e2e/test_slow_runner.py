@@ -15,7 +15,7 @@ import pytest
 
 from forebay.client import Client, TaskState, task_spec
 from inference.runner.ahead import TARGET_S
-from inference.runner.runner import LEAST_ALONE
+from inference.runner.terms import LEAST_ALONE
 from services.embedded import valkey
 from tests.system import System, forebay_up
 from tests.tiny_models import save_countdown

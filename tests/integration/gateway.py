@@ -93,6 +93,7 @@ def ports_of(store: MemoryStore, log: MemoryLog) -> Ports:
         schedules=store.schedules,
         pauses=store.pauses,
         policies=store.policies,
+        wanted_models=store.wanted_models,
         lines=store.lines,
         keys=store.keys,
         events=store.events,

@@ -25,6 +25,7 @@ from scheduler.adapters.redis import (
     RedisQueries,
     RedisSchedules,
     RedisStoreTime,
+    RedisWantedModels,
     connect,
 )
 from scheduler.ports.records import Ending, Wanted
@@ -47,6 +48,7 @@ async def real(valkey_url: str) -> AsyncIterator[tuple[System, Ports, Any]]:
         schedules=RedisSchedules(client),
         pauses=RedisPauses(client),
         policies=RedisPolicies(client),
+        wanted_models=RedisWantedModels(client),
         lines=RedisLines(client),
         keys=RedisKeys(client),
         events=RedisEvents(client),

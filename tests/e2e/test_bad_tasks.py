@@ -1,23 +1,18 @@
-"""Bad input for every field of every request, through the real gateway: one table for each kind of request.
+"""Bad input for every field of a task, through the real gateway.
 
 What cannot be right for any model is refused by the gateway; what does not fit a model ends the task at its runner.
-Long, because it is tables.
+Long, because it is a table.
 """
 
 import math
 import struct
-from collections.abc import Callable
 from typing import Any, Final
 
 import grpc
-import numpy as np
 import pytest
-from google.protobuf.message import Message
-from google.rpc import code_pb2, error_details_pb2, status_pb2
+from google.rpc import code_pb2
 
 from forebay.client import Client, TaskState, task_spec
-from forebay.models.v1 import model_service_pb2, model_service_pb2_grpc
-from forebay.queues.v1 import queue_service_pb2, queue_service_pb2_grpc
 from forebay.tasks.v1 import task_pb2, task_service_pb2, task_service_pb2_grpc
 from forebay.tasks.v1.inputs_pb2 import (
     ChatMessage,
@@ -25,26 +20,13 @@ from forebay.tasks.v1.inputs_pb2 import (
     ContentPart,
     GenerateInput,
     ResponseFormat,
-    Tensor,
-    TensorInput,
 )
 from forebay.tasks.v1.task_pb2 import RetryPolicy, TaskSpec
-from forebay.tasks.v1.task_service_pb2 import LabelSelector, TaskFilter, TaskIds
 from scheduler.ids import new_ids
+from tests.e2e.bad_input import Change, X, details, generate, good, named, tensors, x
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
-
-DETAILS_KEY: Final = "grpc-status-details-bin"
-X: Final = np.array([[1, 2, 3, 4]], np.float32)
-ABSENT: Final = new_ids(7, 1, 0)[0]
-"""An id that could be a task's, and is none's."""
 MANY: Final = {f"label-{n}": "" for n in range(33)}
-
-Change = Callable[[TaskSpec], object]
-
-
-def generate(**fields: Any) -> Change:
-    return lambda spec: spec.generate.CopyFrom(GenerateInput(**{"prompt": "hello", **fields}))
 
 
 def chat(*messages: ChatMessage) -> Change:
@@ -53,14 +35,6 @@ def chat(*messages: ChatMessage) -> Change:
 
 def held_to(**given: Any) -> Change:
     return generate(response_format=ResponseFormat(**given))
-
-
-def tensors(*given: Tensor) -> Change:
-    return lambda spec: spec.tensors.CopyFrom(TensorInput(tensors=given))
-
-
-def x(**fields: Any) -> Tensor:
-    return Tensor(**{"name": "x", "datatype": "FP32", "shape": [1, 4], "raw": X.tobytes(), **fields})
 
 
 def put(**fields: Any) -> Change:
@@ -79,7 +53,6 @@ def unset(field: Any) -> Change:
 
 
 HELLO: Final = ChatMessage(role="user", parts=[ContentPart(text="hello")])
-
 SPECS: Final[list[tuple[str, str, Change]]] = [
     # (what is wrong, path of the field in the task, how to make a good task bad)
     ("no model", "model", unset("model")),
@@ -174,63 +147,6 @@ SPECS: Final[list[tuple[str, str, Change]]] = [
     ("an empty regex", "generate.response_format.regex", held_to(regex="")),
     ("a grammar over 256 KiB", "generate.response_format.grammar", held_to(grammar="x" * 262145)),
 ]  # fmt: skip
-
-FILTERS: Final[list[tuple[str, str, TaskFilter]]] = [
-    ("a state that does not exist", "filter.states[1]", TaskFilter(states=[1, 99])),  # type: ignore[list-item]
-    ("a model of forbidden characters", "filter.model", TaskFilter(model="a b")),
-    ("33 labels", "filter.labels", TaskFilter(labels=MANY)),
-    ("a label without a key", "filter.labels", TaskFilter(labels={"": "v"})),
-    ("a priority that does not exist", "filter.priorities[0]", TaskFilter(priorities=[7])),  # type: ignore[list-item]
-    ("a pool of forbidden characters", "filter.pool", TaskFilter(pool="No Pool")),
-]
-LISTS: Final[list[tuple[str, str, Message]]] = [
-    *((what, path, task_service_pb2.ListTasksRequest(filter=bad)) for what, path, bad in FILTERS),
-    ("a negative page", "page_size", task_service_pb2.ListTasksRequest(page_size=-1)),
-    ("a page of 1001", "page_size", task_service_pb2.ListTasksRequest(page_size=1001)),
-    ("a token that is none", "page_token", task_service_pb2.ListTasksRequest(page_token="AAAA")),
-    ("a token that is no base64", "page_token", task_service_pb2.ListTasksRequest(page_token="%%%ä")),
-    ("a token of a megabyte", "page_token", task_service_pb2.ListTasksRequest(page_token="A" * (1 << 20))),
-]
-CANCELS: Final[list[tuple[str, str, Message]]] = [
-    *((what, path, task_service_pb2.CancelTasksRequest(filter=bad)) for what, path, bad in FILTERS),
-    ("no target", "target", task_service_pb2.CancelTasksRequest()),
-    ("no id", "tasks.ids", task_service_pb2.CancelTasksRequest(tasks=TaskIds())),
-    ("10001 ids", "tasks.ids", task_service_pb2.CancelTasksRequest(tasks=TaskIds(ids=[ABSENT] * 10_001))),
-    ("a bad id", "tasks.ids[1]", task_service_pb2.CancelTasksRequest(tasks=TaskIds(ids=[ABSENT, "no"]))),
-]
-WATCHES: Final[list[tuple[str, str, Message]]] = [
-    ("no target", "target", task_service_pb2.WatchTasksRequest()),
-    ("no id", "tasks.ids", task_service_pb2.WatchTasksRequest(tasks=TaskIds())),
-    ("10001 ids", "tasks.ids", task_service_pb2.WatchTasksRequest(tasks=TaskIds(ids=[ABSENT] * 10_001))),
-    ("a bad id", "tasks.ids[0]", task_service_pb2.WatchTasksRequest(tasks=TaskIds(ids=["64-" + "0" * 26]))),
-    ("no label", "selector.labels", task_service_pb2.WatchTasksRequest(selector=LabelSelector())),
-    ("33 labels", "selector.labels", task_service_pb2.WatchTasksRequest(selector=LabelSelector(labels=MANY))),
-    (
-        "a label's value of 256 characters",
-        'selector.labels["k"]',
-        task_service_pb2.WatchTasksRequest(selector=LabelSelector(labels={"k": "v" * 256})),
-    ),
-]
-OTHERS: Final[list[tuple[str, str, Message]]] = [
-    ("no tasks", "tasks", task_service_pb2.SubmitTasksRequest()),
-    ("1001 tasks", "tasks", task_service_pb2.SubmitTasksRequest(tasks=[TaskSpec()] * 1001)),
-    ("no id", "id", task_service_pb2.GetTaskRequest()),
-    ("a path as an id", "id", task_service_pb2.GetTaskRequest(id="../../etc/passwd")),
-    ("an id in upper case", "id", task_service_pb2.GetTaskRequest(id=ABSENT.upper())),
-    ("no id", "id", task_service_pb2.StreamOutputRequest()),
-    ("a key of the store as an id", "id", task_service_pb2.StreamOutputRequest(id="fb:{07}:t:*")),
-    (
-        "a negative sequence",
-        "after_sequence",
-        task_service_pb2.StreamOutputRequest(id=ABSENT, after_sequence=-1),
-    ),
-    ("a bad pool", "pool", queue_service_pb2.ListQueuesRequest(pool="a/b")),
-    ("a pool of 64 characters", "pool", queue_service_pb2.ListQueuesRequest(pool="p" * 64)),
-    ("a bad model", "model", model_service_pb2.ListRunnersRequest(model="a b")),
-    ("a model of 129 characters", "model", model_service_pb2.ListRunnersRequest(model="m" * 129)),
-]
-REQUESTS: Final = [*LISTS, *CANCELS, *WATCHES, *OTHERS]
-
 RUNNER_FAULTS: Final[list[tuple[str, str, Change, tuple[str, ...]]]] = [
     # (what is wrong, path of the field, how to make it so, what the error must say)
     (
@@ -251,55 +167,6 @@ RUNNER_FAULTS: Final[list[tuple[str, str, Change, tuple[str, ...]]]] = [
     ("one input too many", "tensors.tensors[1].name", tensors(x(), x(name="z")), ("no input 'z'",)),
     ("a prompt", "generate", generate(), ("add takes tensors",)),
 ]
-
-
-def good(**labels: str) -> TaskSpec:
-    return task_spec("add", tensors={"x": X}, labels=labels)
-
-
-def stub_method(channel: grpc.Channel, request: Message) -> Any:
-    """Return the method whose request this is."""
-    stubs = (
-        task_service_pb2_grpc.TaskServiceStub(channel),
-        queue_service_pb2_grpc.QueueServiceStub(channel),
-        model_service_pb2_grpc.ModelServiceStub(channel),
-    )
-    name = type(request).__name__.removesuffix("Request")
-    return next(getattr(stub, name) for stub in stubs if hasattr(stub, name))
-
-
-def refusal(channel: grpc.Channel, request: Message) -> status_pb2.Status:
-    """Make a call that must fail and return its status."""
-    method = stub_method(channel, request)
-    return refused_status(lambda: method(request, timeout=10))
-
-
-def refused_status(call: Callable[[], Any]) -> status_pb2.Status:
-    """Make a call of either kind and return the status with which it fails."""
-    with pytest.raises(grpc.RpcError) as caught:
-        list(call())
-    (raw,) = [entry.value for entry in caught.value.trailing_metadata() if entry.key == DETAILS_KEY]
-    status: status_pb2.Status = status_pb2.Status.FromString(raw)
-    assert status.code == caught.value.code().value[0]
-    assert status.message == caught.value.details()
-    return status
-
-
-def details(status: status_pb2.Status) -> tuple[error_details_pb2.ErrorInfo, list[str]]:
-    """Return ErrorInfo, which must be there, and the field paths of BadRequest."""
-    info, bad = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
-    fields = []
-    for detail in status.details:
-        detail.Unpack(info)
-        if detail.Unpack(bad):
-            fields += [violation.field for violation in bad.field_violations]
-            assert all(violation.description for violation in bad.field_violations)
-    assert info.domain == "forebay"
-    return info, fields
-
-
-def named(rows: list[Any]) -> Any:
-    return [pytest.param(*row[1:], id=f"{row[1]}: {row[0]}") for row in rows]
 
 
 @pytest.mark.parametrize(("path", "change"), named(SPECS))
@@ -329,43 +196,6 @@ def test_all_faults_of_a_task_are_told_at_once(channel: grpc.Channel) -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("path", "request_"),
-    [
-        pytest.param(path, bad, id=f"{type(bad).__name__.removesuffix('Request')} {path}: {what}")
-        for what, path, bad in REQUESTS
-    ],
-)
-def test_a_bad_request_is_refused_by_field(channel: grpc.Channel, path: str, request_: Message) -> None:
-    status = refusal(channel, request_)
-    assert status.code == code_pb2.INVALID_ARGUMENT
-    info, fields = details(status)
-    assert (info.reason, fields) == ("INVALID_INPUT", [path])
-
-
-def test_a_page_token_of_another_filter_is_refused(channel: grpc.Channel) -> None:
-    tasks = task_service_pb2_grpc.TaskServiceStub(channel)
-    tasks.SubmitTasks(task_service_pb2.SubmitTasksRequest(tasks=[good(), good()]), timeout=10)
-    token = tasks.ListTasks(task_service_pb2.ListTasksRequest(page_size=1), timeout=10).next_page_token
-    other = task_service_pb2.ListTasksRequest(page_token=token, filter=TaskFilter(model="add"))
-    assert details(refusal(channel, other))[1] == ["page_token"]
-
-
-@pytest.mark.parametrize(
-    "request_",
-    [
-        task_service_pb2.GetTaskRequest(id=ABSENT),
-        task_service_pb2.StreamOutputRequest(id=ABSENT),
-        task_service_pb2.WatchTasksRequest(tasks=TaskIds(ids=[ABSENT])),
-    ],
-    ids=lambda request_: type(request_).__name__,
-)
-def test_a_task_that_does_not_exist_is_not_found(channel: grpc.Channel, request_: Message) -> None:
-    status = refusal(channel, request_)
-    assert status.code == code_pb2.NOT_FOUND
-    assert details(status)[0].reason == "TASK_NOT_FOUND"
-
-
 def test_a_key_that_belongs_to_another_task_is_already_exists(channel: grpc.Channel) -> None:
     first, second = good(), good(other="yes")
     first.idempotency_key = second.idempotency_key = f"bad-input-{new_ids(7, 1, 0)[0]}"
@@ -374,15 +204,6 @@ def test_a_key_that_belongs_to_another_task_is_already_exists(channel: grpc.Chan
     assert results[0].task.id == results[2].task.id != ""
     assert results[1].error.code == code_pb2.ALREADY_EXISTS
     assert details(results[1].error)[0].reason == "IDEMPOTENCY_KEY_REUSED"
-
-
-@pytest.mark.parametrize("body", [b"\xff" * 64, b"\x0a\x05\x0a\x03\xff\xfe\xfd", b"\x0a\x7f"], ids=bytes.hex)
-@pytest.mark.parametrize("method", ["SubmitTasks", "GetTask", "ListTasks", "WatchTasks", "CancelTasks"])
-def test_bytes_that_are_no_message_are_refused(channel: grpc.Channel, method: str, body: bytes) -> None:
-    call: Any = channel.unary_stream(f"/forebay.tasks.v1.TaskService/{method}")
-    status = refused_status(lambda: call(body, timeout=10))
-    assert status.code == code_pb2.INVALID_ARGUMENT
-    assert details(status)[0].reason == "INVALID_INPUT"
 
 
 @pytest.mark.parametrize(("path", "change", "sayings"), named(RUNNER_FAULTS))
