@@ -93,7 +93,7 @@ soak: $(STAMP) ## Load and kill for MINUTES (default 10), and look for what was 
 	$(BIN)/python -m tests.fault.soak --minutes $(or $(MINUTES),10)
 
 .PHONY: bench
-bench: bench-tasks bench-llm bench-idle bench-start ## Run every measurement
+bench: bench-tasks bench-llm bench-kserve bench-direct bench-embeddings bench-embed bench-idle bench-start ## Run what is measured of the platform; the targets below measure single parts
 
 .PHONY: bench-tasks
 bench-tasks: ## Measure durable tasks a second, with Celery beside it
@@ -133,6 +133,23 @@ bench-explain: $(STAMP) ## Measure ExplainTask in a backlog of a million tasks
 .PHONY: bench-overload
 bench-overload: $(STAMP) ## Measure refusals at ten times the capacity
 	$(BIN)/python -m benchmarks.bench_overload
+
+.PHONY: bench-kserve
+bench-kserve: $(STAMP) ## Measure requests over KServe v2, with MLServer and PyTriton beside it
+	$(BIN)/python -m benchmarks.bench_kserve
+
+.PHONY: bench-direct
+bench-direct: $(STAMP) ## Measure what a call of a waiting client costs the gateway and its runner
+	$(BIN)/python -m benchmarks.bench_gateway_direct
+	$(BIN)/python -m benchmarks.bench_runner_direct
+
+.PHONY: bench-embeddings
+bench-embeddings: $(STAMP) ## Measure the bare embedding engine against ONNX Runtime with padded batches
+	$(BIN)/python -m benchmarks.bench_embeddings
+
+.PHONY: bench-embed
+bench-embed: $(STAMP) ## Measure embeddings through the whole platform, with ONNX Runtime in one process beside it
+	$(BIN)/python -m benchmarks.bench_embed
 
 .PHONY: bench-idle
 bench-idle: $(STAMP) ## Measure what the platform costs while nothing happens

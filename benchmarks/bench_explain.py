@@ -42,6 +42,7 @@ from scheduler.adapters.redis import (
     RedisQueries,
     RedisSchedules,
     RedisStoreTime,
+    RedisWantedModels,
     connect,
 )
 from scheduler.ids import PARTITIONS, new_ids
@@ -149,6 +150,7 @@ async def measure(url: str, options: argparse.Namespace) -> None:
         schedules=RedisSchedules(client),
         pauses=RedisPauses(client),
         policies=RedisPolicies(client),
+        wanted_models=RedisWantedModels(client),
         lines=RedisLines(client),
         keys=RedisKeys(client),
         events=RedisEvents(client),

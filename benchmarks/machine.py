@@ -2,6 +2,7 @@
 
 import os
 import platform
+import shlex
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -30,7 +31,7 @@ def print_header(what: str) -> None:
     """Print what is measured, on what, and by which command."""
     print(f"# {what}")
     print(f"machine: {describe()}")
-    print(f"command: python -m {' '.join([_module(), *sys.argv[1:]])}")
+    print(f"command: python -m {shlex.join([_module(), *sys.argv[1:]])}")
 
 
 def cpu_seconds(processes: Iterable[psutil.Process]) -> dict[str, float]:

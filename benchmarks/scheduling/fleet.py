@@ -4,12 +4,13 @@ gives way to whom is chosen by the real rule of the generation engine (inference
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, inf
 
 from benchmarks.scheduling.jobs import End, Job
 from inference.generate.preemption import Candidate, choose_victim, gives_way, turn
 from inference.runner.admission import AdmissionQueue
 from inference.runner.held import Cost, Fate, Held
+from inference.runner.job import Job as Waiting
 from scheduler.policies.level_modes import levels_for
 from scheduler.policies.policy import Policy
 from scheduler.states import Level
@@ -86,9 +87,15 @@ class Runner:
             self._jobs[job.id] = job
             held.append(
                 Held(
-                    *(job.id, job.id, 1, row.level, _NOBODY, round(row.time_ms), round(now_ms), ""),
-                    received_s=now_ms / 1000,
-                    deadline_ms=round(row.deadline_ms),
+                    job.id,
+                    row.level,
+                    now_ms / 1000,
+                    job.id,
+                    1,
+                    _NOBODY,
+                    round(row.time_ms),
+                    round(now_ms),
+                    due_s=row.deadline_ms / 1000 if row.deadline_ms else inf,
                 )
             )
         self._line.add(held)
@@ -109,7 +116,7 @@ class Runner:
         if not self._seats:
             self._first_step_ms = now_ms
         room = self.spec.slots - self.inside
-        taken: list[Held] = []
+        taken: list[Waiting] = []
         if room > 0:
             taken = self._line.take(room, occupied=self.inside > 0, now_s=now_ms / 1000)
         elif self.spec.step_ms and self._line.critical:

@@ -5,7 +5,7 @@ from typing import Final
 
 from benchmarks.scheduling.fleet import RunnerSpec
 from benchmarks.scheduling.traces import Arrival
-from inference.runner.runner import GENERATIONS_AHEAD, LEAST_ALONE
+from inference.runner.terms import GENERATIONS_AHEAD, LEAST_ALONE
 
 HOP_MS: Final = 5.0
 """Of a message between scheduler and runner, with the lease that comes before it."""
