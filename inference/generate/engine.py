@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from inference.engine import GenerateRequest, GenerationStats, ModelCard, Request, StepTimes, Update
+from inference.engine import GenerateRequest, GenerationStats, Request, StepTimes, Update
 from inference.generate.admitted import Admitted
 from inference.generate.opening import Parts, open_parts
 from inference.generate.session import DecoderSession
@@ -29,7 +29,8 @@ class GenerateEngine:
         self._prompting = parts.prompting
         self._seating = parts.seating
         self._prefixes = parts.prefixes
-        self._card = parts.card
+        self.card = parts.card
+        """What is known of the model."""
         self._slots = parts.slots
         self._admitted = Admitted(parts.seating)
         self._stepper: Stepper | None = Stepper(parts.session, self._admitted, parts.prefixes, prefill_tokens)
@@ -40,11 +41,6 @@ class GenerateEngine:
     def open(cls, folder: Path, settings: EngineSettings, report: Callable[[str], None]) -> "GenerateEngine":
         """Load the model in `folder`. Raises ModelUnusable with the file and the cause, RuntimeMissing."""
         return cls(open_parts(folder, settings, report), settings.prefill_tokens)
-
-    @property
-    def card(self) -> ModelCard:
-        """What is known of the model."""
-        return self._card
 
     @property
     def capacity(self) -> int:
@@ -97,10 +93,10 @@ class GenerateEngine:
         """Run every size of run once on made-up input, and find out whether answers depend on the batch."""
         if self._admitted or self._session is None:
             return
-        if self._card.provider == PROVIDERS["tensorrt"]:
-            run_extremes(self._session, self._slots, min(self._prefill_tokens, self._card.context_length))
+        if self.card.provider == PROVIDERS["tensorrt"]:
+            run_extremes(self._session, self._slots, min(self._prefill_tokens, self.card.context_length))
         invariant = not self._session.mixes and same_in_any_batch(self._session, self._slots)
-        self._card = replace(self._card, batch_invariant=invariant)
+        self.card = replace(self.card, batch_invariant=invariant)
         # Without the prefix cache: what nobody asked for is not to be counted, nor kept.
         stepper = Stepper(self._session, self._admitted, None, self._prefill_tokens)
         self.admit("", GenerateRequest(prompt="0 1 2", max_tokens=2, ignore_eos=True))
