@@ -48,7 +48,9 @@ def connect(url: str, *, timeout_s: float) -> Redis:
         url,
         max_connections=MAX_CONNECTIONS,
         timeout=timeout_s,
-        socket_timeout=timeout_s,
+        # `round_trip` bounds the whole trip. With a limit of its own redis-py sends through `asyncio.wait_for`, which
+        # costs a task for each write, and in Python 3.11 loses a cancellation that comes just when the sending is done.
+        socket_timeout=None,
         socket_connect_timeout=timeout_s,
         retry=Retry(NoBackoff(), 0),
         protocol=2,
@@ -59,7 +61,9 @@ def connect(url: str, *, timeout_s: float) -> Redis:
 
 def timeout_of(client: Redis) -> float:
     """Return the deadline in seconds that a client was made with."""
-    return float(client.connection_pool.connection_kwargs.get("socket_timeout") or 5.0)
+    pool = client.connection_pool
+    assert isinstance(pool, BlockingConnectionPool), "made by `connect`"
+    return float(pool.timeout or 5.0)
 
 
 def pack(commands: Sequence[Command]) -> bytes:
@@ -79,8 +83,6 @@ async def round_trip(client: Redis, commands: Sequence[Command]) -> list[Any]:
     with unavailable():
         async with asyncio.timeout(timeout_of(client)):
             connection = await pool.get_connection()  # type: ignore[no-untyped-call]  # redis-py's own gap
-            # The deadline above covers the whole trip; redis-py's own would cost a task for each write.
-            limit, connection.socket_timeout = connection.socket_timeout, None
             try:
                 await connection.send_packed_command(packed)
                 replies = [await _reply(connection) for _ in commands]
@@ -88,7 +90,6 @@ async def round_trip(client: Redis, commands: Sequence[Command]) -> list[Any]:
                 await connection.disconnect(nowait=True)
                 raise
             finally:
-                connection.socket_timeout = limit
                 await pool.release(connection)
     for reply in replies:
         if isinstance(reply, ResponseError) and _refuses_writes(reply):

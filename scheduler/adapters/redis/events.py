@@ -82,9 +82,6 @@ async def _follow(client: Redis, channel: str) -> AsyncGenerator[bytes | None, N
     backoff_s = FIRST_BACKOFF_S
     while True:
         connection = client.connection_pool.make_connection()  # type: ignore[no-untyped-call]  # redis-py's own gap
-        # With a limit of its own it sends through `asyncio.wait_for`, which in Python 3.11 loses a cancellation that
-        # comes just when the sending is done.
-        connection.socket_timeout = None
         try:
             await _subscribe(client, connection, channel)
             backoff_s = FIRST_BACKOFF_S

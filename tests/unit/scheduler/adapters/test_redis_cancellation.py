@@ -1,4 +1,4 @@
-"""How the feeds of Redis end."""
+"""How feeds and round trips of Redis end when they are cancelled."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 from redis.asyncio import Redis
 
-from scheduler.adapters.redis.connection import connect
+from scheduler.adapters.redis.connection import connect, round_trip
 from scheduler.adapters.redis.events import RedisEvents
 
 SUBSCRIBED = b"*3\r\n$9\r\nsubscribe\r\n$1\r\nx\r\n:1\r\n"
@@ -51,3 +51,21 @@ async def test_a_feed_that_is_cancelled_just_when_something_is_sent_ends(
     await asyncio.wait((following, going_on), return_when=asyncio.FIRST_COMPLETED)
     assert following.cancelled(), "the feed goes on"
     going_on.cancel()
+
+
+@pytest.mark.parametrize("sending", [1, 2, 3])
+async def test_a_round_trip_that_is_cancelled_just_when_something_is_sent_ends(
+    sending: int, client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent = 0
+
+    async def drain_and_cancel(writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        sent += 1
+        if sent == sending:
+            asyncio.get_running_loop().call_soon(trip.cancel)
+
+    monkeypatch.setattr(asyncio.StreamWriter, "drain", drain_and_cancel)
+    trip = asyncio.create_task(round_trip(client, [("SUBSCRIBE", "x")]))
+    await asyncio.wait((trip,))
+    assert trip.cancelled(), "it was answered"
