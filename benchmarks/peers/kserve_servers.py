@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.peers.worker import ROOT
+from services import grpc_core
 from tests.system import free_port
 
 MODEL: Final = "mlp"
@@ -77,12 +78,13 @@ def pytriton(python: Path, model: Path, folder: Path) -> Iterator[Served]:
 
 @contextmanager
 def bare_hops(model: Path, folder: Path) -> Iterator[Served]:
-    """Run the floor under the others, in this Python."""
+    """Run the floor under the others, in this Python, with gRPC reading as ours does."""
     grpc = free_port()
     home = folder / "bare"
     home.mkdir(parents=True)
     command = [sys.executable, "-m", "benchmarks.peers.bare_hops_run", str(model), str(grpc)]
-    with _running(command, home, home / "log", {"PYTHONPATH": str(ROOT)}) as process:
+    variables = {"PYTHONPATH": str(ROOT), grpc_core.VARIABLE: grpc_core.WITHOUT_ENGINE}
+    with _running(command, home, home / "log", variables) as process:
         yield Served(BARE, f"127.0.0.1:{grpc}", "", process)
 
 
