@@ -21,8 +21,6 @@ class Cancel:
     """Forget tasks, waiting or running."""
 
     keys: Sequence[str]
-    order: int
-    """Counts the cancels, so that the loop sees which of them were carried out."""
 
 
 @dataclass(frozen=True, slots=True)

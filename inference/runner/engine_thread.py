@@ -62,9 +62,8 @@ class EngineThread:
             self._inbox, queue, self._to_loop, self._inside, self._watchdog, stepped, generation
         )
         self._hard_kill_after_s = hard_kill_after_s
-        self._cancels = 0
         self._commands = 0
-        """How many were sent by the loop."""
+        """How many were sent by the loop; the latest has this number."""
         self._interruptible: Interruptible | None = None
         """The engine once it is open, when a run of it can be stopped."""
         self._ended: asyncio.Future[None] = self._loop.create_future()
@@ -88,7 +87,7 @@ class EngineThread:
     def admit(self, tasks: Sequence[Job]) -> None:
         """Let tasks wait for the engine and run; what is known to be over at once has run when this returns."""
         try:
-            if not self._turns.at_once(tasks, self._commands):
+            if not self._turns.run_here(tasks, self._commands):
                 self._tell(Admit(tasks))
             elif self._turns.unfinished:
                 self._tell(Admit(()))
@@ -103,9 +102,8 @@ class EngineThread:
 
         One that runs on regardless makes `ended` raise EngineStuck.
         """
-        self._cancels += 1
-        self._tell(Cancel(keys, self._cancels))
-        self._loop.call_later(self._hard_kill_after_s, self._look_after, self._cancels, keys)
+        self._tell(Cancel(keys))
+        self._loop.call_later(self._hard_kill_after_s, self._look_after, self._commands, keys)
         # The thread reads its inbox between steps only, and one run of a tensor model may last for hours.
         if self._interruptible is not None:
             self._interrupt(keys)
@@ -175,9 +173,9 @@ class EngineThread:
             for key in keys:
                 self._interruptible.interrupt(key)
 
-    def _look_after(self, order: int, keys: Sequence[str]) -> None:
+    def _look_after(self, number: int, keys: Sequence[str]) -> None:
         """See whether a cancel was obeyed; give the engine up when one of its requests is what holds it up."""
-        if self._turns.obeyed >= order or self._ended.done():
+        if self._turns.carried_out >= number or self._ended.done():
             return
         # Other engines run all that is inside them in each step.
         runs = self._interruptible.runs if self._interruptible is not None else self._inside.__contains__

@@ -40,7 +40,7 @@ from scheduler.states import Level
 
 
 class EngineTurns:
-    """What the engine's thread does. Nobody else calls it, but for `at_once`; `obeyed` may be read from the loop."""
+    """What the engine's thread does. Nobody else calls it, but for `run_here`; the loop may read `carried_out`."""
 
     def __init__(
         self,
@@ -78,10 +78,8 @@ class EngineTurns:
         """While it is served."""
         self._turn_taken = threading.Lock()
         """Held by the thread except while it sleeps."""
-        self._carried_out = 0
+        self.carried_out = 0
         """How many commands were."""
-        self.obeyed = 0
-        """Number of the latest cancel that was carried out."""
 
     def watch(self, engine: Engine) -> None:
         """Get ready for an engine; before `serve`."""
@@ -104,7 +102,7 @@ class EngineTurns:
             finally:
                 self._engine = None
 
-    def at_once(self, tasks: Sequence[Job], commands: int) -> bool:
+    def run_here(self, tasks: Sequence[Job], commands: int) -> bool:
         """Run tasks here, on the event loop, when they are known to be over at once and the thread sleeps; tell whether
         that was done. `commands` is how many were sent: the thread must have seen them all.
 
@@ -117,7 +115,7 @@ class EngineTurns:
         self._to_loop.on_loop = True
         try:
             engine = self._engine
-            if engine is None or self._carried_out != commands or engine.active or self._queue:
+            if engine is None or self.carried_out != commands or engine.active or self._queue:
                 return False
             if not knows.short([task.request for task in tasks if task.request is not None]):
                 return False
@@ -132,7 +130,7 @@ class EngineTurns:
 
     @property
     def unfinished(self) -> bool:
-        """Whether something is admitted or waits; right after `at_once`."""
+        """Whether something is admitted or waits; right after `run_here`."""
         return bool(self._engine is not None and (self._engine.active or self._queue))
 
     def _turn(self, engine: Engine) -> float:
@@ -208,11 +206,10 @@ class EngineTurns:
             else:
                 command = self._inbox.get(block=pause_s > 0, timeout=pause_s)
             while True:
-                self._carried_out += 1
                 match command:
                     case Admit(tasks):
                         self._queue.add(tasks)
-                    case Cancel(keys, order):
+                    case Cancel(keys):
                         for key in keys:
                             if not self._queue.remove(key):
                                 engine.cancel(key)
@@ -220,7 +217,6 @@ class EngineTurns:
                                 self._at_once.discard(key)
                                 self._inside.leave(key)
                         self._measuring.leave(keys)
-                        self.obeyed = order
                     case HandBack():
                         self._to_loop.give_back([task.key for task in self._queue.clear()])
                     case Follow(policy):
@@ -232,6 +228,7 @@ class EngineTurns:
                         self._to_loop.settle(answer, counted)
                     case Stop():
                         return False
+                self.carried_out += 1
                 command = self._inbox.get_nowait()
         except Empty:
             return True

@@ -1,7 +1,8 @@
 """How feeds and round trips of Redis end when they are cancelled."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
@@ -28,25 +29,34 @@ async def client() -> AsyncIterator[Redis]:
         await client.aclose()
 
 
-@pytest.mark.parametrize("sending", [1, 2, 3])
-async def test_a_feed_that_is_cancelled_just_when_something_is_sent_ends(
-    sending: int, client: Redis, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    follows = asyncio.Event()
+def cancelled_when_sending(
+    sending: int, work: Coroutine[Any, Any, object], monkeypatch: pytest.MonkeyPatch
+) -> "asyncio.Task[object]":
+    """Begin something that is cancelled just when it has sent so often; return it."""
+    task = asyncio.ensure_future(work)
     sent = 0
-
-    async def follow() -> None:
-        async for _ in RedisEvents(client).changes():
-            follows.set()
 
     async def drain_and_cancel(writer: asyncio.StreamWriter) -> None:
         nonlocal sent
         sent += 1
         if sent == sending:
-            asyncio.get_running_loop().call_soon(following.cancel)
+            asyncio.get_running_loop().call_soon(task.cancel)
 
     monkeypatch.setattr(asyncio.StreamWriter, "drain", drain_and_cancel)
-    following = asyncio.create_task(follow())
+    return task
+
+
+@pytest.mark.parametrize("sending", [1, 2, 3])
+async def test_a_feed_that_is_cancelled_just_when_something_is_sent_ends(
+    sending: int, client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    follows = asyncio.Event()
+
+    async def follow() -> None:
+        async for _ in RedisEvents(client).changes():
+            follows.set()
+
+    following = cancelled_when_sending(sending, follow(), monkeypatch)
     going_on = asyncio.create_task(follows.wait())
     await asyncio.wait((following, going_on), return_when=asyncio.FIRST_COMPLETED)
     assert following.cancelled(), "the feed goes on"
@@ -57,15 +67,6 @@ async def test_a_feed_that_is_cancelled_just_when_something_is_sent_ends(
 async def test_a_round_trip_that_is_cancelled_just_when_something_is_sent_ends(
     sending: int, client: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sent = 0
-
-    async def drain_and_cancel(writer: asyncio.StreamWriter) -> None:
-        nonlocal sent
-        sent += 1
-        if sent == sending:
-            asyncio.get_running_loop().call_soon(trip.cancel)
-
-    monkeypatch.setattr(asyncio.StreamWriter, "drain", drain_and_cancel)
-    trip = asyncio.create_task(round_trip(client, [("SUBSCRIBE", "x")]))
+    trip = cancelled_when_sending(sending, round_trip(client, [("SUBSCRIBE", "x")]), monkeypatch)
     await asyncio.wait((trip,))
     assert trip.cancelled(), "it was answered"
