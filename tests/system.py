@@ -7,7 +7,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -18,14 +17,9 @@ from pathlib import Path
 
 import psutil
 
+from services.cli.up import ports
+
 READY = "forebay is ready"
-
-
-def free_port() -> int:
-    """Return a loopback port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass
@@ -112,7 +106,7 @@ def forebay_up(
     ready_s: float = 90.0,
 ) -> Iterator[System]:
     """Run `forebay up` until the block ends; yields when it is ready."""
-    grpc_port, http_port = free_port(), free_port()
+    grpc_port, http_port = ports.pick("127.0.0.1", 2)
     command = [
         *(sys.executable, "-m", "services.cli", "up", "--data", str(data)),
         *("--grpc-port", str(grpc_port), "--http-port", str(http_port)),

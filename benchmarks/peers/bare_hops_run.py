@@ -21,7 +21,7 @@ import uvloop
 
 from benchmarks.mlp import WIDTH
 from forebay.compat.kserve import kserve_service_pb2 as contract
-from tests.system import free_port
+from services.cli.up import ports
 
 ROW_BYTES: Final = 4 * WIDTH
 DOOR: Final = "inference.GRPCInferenceService"
@@ -116,7 +116,7 @@ def main() -> None:
     if len(sys.argv) > 3:
         uvloop.run(runner(model, port))
         return
-    inner = free_port()
+    inner = ports.pick("127.0.0.1", 1)[0]
     child = subprocess.Popen([sys.executable, "-m", __spec__.name, model, str(inner), "runner"])
     signal.signal(signal.SIGINT, lambda *_: sys.exit(0))
     try:

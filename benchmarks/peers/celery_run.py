@@ -8,14 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.system import free_port
+from services.cli.up import ports
 
 
 @contextmanager
 def _servers(folder: Path, model: Path) -> Iterator[dict[str, str]]:
     from services.embedded import valkey
 
-    port = free_port()
+    port = ports.pick("127.0.0.1", 1)[0]
     binary = valkey.command(folder, folder / "unused.sock")[0]
     data = folder / "celery"
     data.mkdir()

@@ -13,7 +13,7 @@ from typing import Final
 
 from benchmarks.peers.worker import ROOT
 from services import grpc_core
-from tests.system import free_port
+from services.cli.up import ports
 
 MODEL: Final = "mlp"
 BARE: Final = "bare hops"
@@ -37,7 +37,7 @@ class Served:
 @contextmanager
 def mlserver(python: Path, model: Path, folder: Path, workers: int) -> Iterator[Served]:
     """Run MLServer with its adaptive batching, and so many processes for inference: 0 for its own."""
-    grpc, http, metrics = free_port(), free_port(), free_port()
+    grpc, http, metrics = ports.pick("127.0.0.1", 3)
     home = folder / "mlserver"
     (home / MODEL).mkdir(parents=True)
     settings = {
@@ -67,7 +67,7 @@ def mlserver(python: Path, model: Path, folder: Path, workers: int) -> Iterator[
 @contextmanager
 def pytriton(python: Path, model: Path, folder: Path) -> Iterator[Served]:
     """Run PyTriton."""
-    grpc, http, metrics = free_port(), free_port(), free_port()
+    grpc, http, metrics = ports.pick("127.0.0.1", 3)
     home = folder / "pytriton"
     home.mkdir(parents=True)
     arguments = [str(model), str(grpc), str(http), str(metrics)]
@@ -79,7 +79,7 @@ def pytriton(python: Path, model: Path, folder: Path) -> Iterator[Served]:
 @contextmanager
 def bare_hops(model: Path, folder: Path) -> Iterator[Served]:
     """Run the floor under the others, in this Python, with gRPC reading as ours does."""
-    grpc = free_port()
+    grpc = ports.pick("127.0.0.1", 1)[0]
     home = folder / "bare"
     home.mkdir(parents=True)
     command = [sys.executable, "-m", "benchmarks.peers.bare_hops_run", str(model), str(grpc)]

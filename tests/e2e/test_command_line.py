@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from forebay.client import Client
 from scheduler.ids import new_ids
-from tests.system import System, free_port, run_cli, run_json
+from services.cli.up import ports
+from tests.system import System, run_cli, run_json
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
@@ -101,7 +102,7 @@ def test_a_command_line_that_makes_no_sense_is_exit_code_2(system: System, words
 
 
 def test_a_server_that_is_not_there_is_exit_code_3_and_one_sentence() -> None:
-    address = f"127.0.0.1:{free_port()}"
+    address = f"127.0.0.1:{ports.pick('127.0.0.1', 1)[0]}"
     done = run_cli(address, "ls")
     assert done.returncode == 3
     assert done.stderr == f"forebay: no server at {address}; start one with: forebay up\n"
@@ -196,16 +197,16 @@ def test_queues_models_and_runners_are_listed(system: System) -> None:
 
 
 def test_doctor_finds_a_healthy_system_healthy_and_a_taken_port_taken(system: System) -> None:
-    ports = [address.rpartition(":")[2] for address in (system.grpc, system.http)]
-    place = ("--data", str(system.data), "--grpc-port", ports[0], "--http-port", ports[1])
+    held = [address.rpartition(":")[2] for address in (system.grpc, system.http)]
+    place = ("--data", str(system.data), "--grpc-port", held[0], "--http-port", held[1])
     found = {one["name"]: one for one in document(system, "doctor", *place)}
     assert {one["verdict"] for one in found.values()} <= {"ok", "warning"}
     assert found["server"]["found"] == f"{system.grpc} is SERVING"
     assert "cpu" in found["providers"]["found"]
 
-    ill = run_cli(f"127.0.0.1:{free_port()}", "doctor", *place)
+    ill = run_cli(f"127.0.0.1:{ports.pick('127.0.0.1', 1)[0]}", "doctor", *place)
     assert ill.returncode == 1
-    assert f"port {ports[0]}: end it, or give `forebay up` other ports" in ill.stdout
+    assert f"port {held[0]}: end it, or give `forebay up` other ports" in ill.stdout
 
 
 def test_get_says_what_a_task_waits_for(system: System, client: Client, files: dict[str, Path]) -> None:

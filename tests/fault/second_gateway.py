@@ -9,10 +9,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from services.cli.up import ports
 from services.cli.up.lock import SECRET_FILE
 from services.embedded import valkey
 from tests.fault.back_door import broker_url
-from tests.system import System, free_port
+from tests.system import System
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class SecondGateway:
 @asynccontextmanager
 async def second_gateway(system: System) -> AsyncIterator[SecondGateway]:
     """Run a gateway of the same system; yields when it serves. Leaving kills it."""
-    address = f"127.0.0.1:{free_port()}"
+    address = f"127.0.0.1:{ports.pick('127.0.0.1', 1)[0]}"
     environment = {
         "FOREBAY_REDIS_URL": valkey.address(system.data / "valkey.sock"),
         "FOREBAY_BROKER_URL": broker_url(system),

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from forebay.client import AsyncClient, RetryPolicy, TaskState
+from services.cli.up import ports
 from tests.fault.conftest import SCALE
 from tests.fault.history import watched
 from tests.fault.kinds import nothing_is_left
@@ -72,7 +73,7 @@ def own_pulsar(tmp_path: Path) -> Iterator[OwnPulsar]:
     home = Path(os.environ.get(pulsar.PULSAR_HOME, "") or os.devnull)
     if not (home / "bin" / "pulsar").is_file():
         missing("Apache Pulsar", f"set {pulsar.PULSAR_HOME} to an unpacked distribution of 4.0.8")
-    first, second = pulsar.free_ports(2)
+    first, second = ports.pick("127.0.0.1", 2)
     broker = OwnPulsar(home, tmp_path, (first, second))
     try:
         broker.start()

@@ -8,6 +8,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from forebay.tasks.v1 import task_service_pb2, task_service_pb2_grpc
+from services.cli.up import ports
 from services.connections import (
     BrokerSettings,
     QueueSettings,
@@ -18,7 +19,6 @@ from services.connections import (
 from services.gateway import log_opening
 from services.gateway.app import build
 from services.gateway.settings import GatewaySettings
-from tests.fixtures.pulsar import free_ports
 from tests.integration.gateway import prompt
 
 
@@ -27,7 +27,7 @@ async def test_a_gateway_serves_while_the_broker_is_away_and_says_so_to_who_subm
     admin: bool, valkey_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(log_opening, "START_S", 0.1)
-    broker, web = free_ports(2)
+    broker, web = ports.pick("127.0.0.1", 2)
     gateway = build(
         GatewaySettings(listen="127.0.0.1:0", http_listen="127.0.0.1:0", grace_s=1.0),
         redis=RedisSettings(url=valkey_url),

@@ -1,12 +1,19 @@
 """Which ports are free, and who holds one that is not."""
 
 import errno
+import secrets
 import socket
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
 
 import psutil
 
 from scheduler.errors import StartupRefused
+
+LOWEST: Final = 10_000
+"""Below it are the ports that people know by heart."""
+ATTEMPTS: Final = 100
 
 
 def refuse_taken(host: str, wanted: Sequence[tuple[int, str]]) -> None:
@@ -33,15 +40,26 @@ def is_free(host: str, port: int) -> bool:
 
 
 def pick(host: str, count: int) -> list[int]:
-    """Return that many different free ports, chosen by the system."""
-    held = [socket.socket(_family(host), socket.SOCK_STREAM) for _ in range(count)]
-    try:
-        for one in held:
-            one.bind((host, 0))
-        return [one.getsockname()[1] for one in held]
-    finally:
-        for one in held:
-            one.close()
+    """Return that many different free ports on which servers can be started later, and started again.
+
+    They lie outside the range from which the system chooses ports for connections: a port of that range, free now, may
+    be the near end of somebody's connection by the time its server starts, or while it is away for a moment. Where that
+    range leaves no room, the system chooses.
+    """
+    low, high = _for_connections()
+    room = [*range(LOWEST, low), *range(high + 1, 65_536)]
+    chosen: set[int] = set()
+    for _ in range(ATTEMPTS * count if room else 0):
+        if len(chosen) == count:
+            break
+        port = secrets.choice(room)
+        if is_free(host, port):
+            chosen.add(port)
+    while len(chosen) < count:
+        with socket.socket(_family(host), socket.SOCK_STREAM) as probe:
+            probe.bind((host, 0))
+            chosen.add(probe.getsockname()[1])
+    return list(chosen)
 
 
 def holder(port: int) -> str | None:
@@ -53,6 +71,15 @@ def holder(port: int) -> str | None:
     except (psutil.Error, OSError):
         return None
     return None
+
+
+def _for_connections() -> tuple[int, int]:
+    """The first and the last port that the system gives to connections: of Linux, or the dynamic ports of RFC 6335."""
+    try:
+        low, high = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()
+        return int(low), int(high)
+    except (OSError, ValueError):
+        return 49_152, 65_535
 
 
 def _port(address: tuple[()] | tuple[str, int]) -> int | None:

@@ -30,6 +30,29 @@ def test_picked_ports_are_free_and_differ(free_ports: list[int]) -> None:
     ports.refuse_taken("127.0.0.1", [(port, "--x") for port in free_ports])
 
 
+def test_picked_ports_are_none_that_the_system_may_give_to_a_connection_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ports, "_for_connections", lambda: (12_000, 64_000))
+    assert not [port for port in ports.pick("127.0.0.1", 64) if 12_000 <= port <= 64_000]
+
+
+def test_the_range_for_connections_is_the_one_from_which_the_system_takes() -> None:
+    low, high = ports._for_connections()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        assert low <= server.getsockname()[1] <= high
+
+
+@pytest.mark.parametrize("taken", [(1_024, 65_535), (ports.LOWEST, 65_535)])
+def test_where_connections_may_have_every_port_the_system_picks(
+    taken: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ports, "_for_connections", lambda: taken)
+    found = ports.pick("127.0.0.1", 4)
+    assert len(set(found)) == 4
+    assert all(ports.is_free("127.0.0.1", port) for port in found)
+
+
 def test_an_address_of_another_machine_is_refused() -> None:
     with pytest.raises(StartupRefused, match="EADDRNOTAVAIL"):
         ports.refuse_taken("192.0.2.1", [(7070, "--grpc-port")])
