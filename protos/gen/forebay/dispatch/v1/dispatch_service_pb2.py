@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from forebay.tasks.v1 import envelope_pb2 as forebay_dot_tasks_dot_v1_dot_envelope__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*forebay/dispatch/v1/dispatch_service.proto\x12\x13\x66orebay.dispatch.v1\x1a\x1f\x66orebay/tasks/v1/envelope.proto\"\xad\x01\n\rAttachRequest\x12\x30\n\x05hello\x18\x01 \x01(\x0b\x32\x1a.forebay.dispatch.v1.HelloR\x05hello\x12\x18\n\x07\x63redits\x18\x02 \x01(\x05R\x07\x63redits\x12\x36\n\x07settled\x18\x03 \x03(\x0b\x32\x1c.forebay.dispatch.v1.SettledR\x07settled\x12\x18\n\x07leaving\x18\x04 \x01(\x08R\x07leaving\"\xb9\x01\n\x05Hello\x12\x16\n\x06runner\x18\x01 \x01(\tR\x06runner\x12\x14\n\x05model\x18\x02 \x01(\tR\x05model\x12\x12\n\x04pool\x18\x03 \x01(\tR\x04pool\x12\x18\n\x07reserve\x18\x04 \x01(\x05R\x07reserve\x12\x12\n\x04zone\x18\x05 \x01(\tR\x04zone\x12\x16\n\x06weight\x18\x06 \x01(\x05R\x06weight\x12\x14\n\x05slots\x18\x07 \x01(\x05R\x05slots\x12\x12\n\x04\x61lso\x18\x08 \x03(\tR\x04\x61lso\"\x86\x02\n\x07Settled\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n\x07\x61ttempt\x18\x02 \x01(\x05R\x07\x61ttempt\x12\x35\n\x04\x66\x61te\x18\x03 \x01(\x0e\x32!.forebay.dispatch.v1.Settled.FateR\x04\x66\x61te\x12-\n\x04\x63ost\x18\x04 \x01(\x0b\x32\x19.forebay.dispatch.v1.CostR\x04\x63ost\x12\x16\n\x06\x66\x61iled\x18\x05 \x01(\x08R\x06\x66\x61iled\"S\n\x04\x46\x61te\x12\x14\n\x10\x46\x41TE_UNSPECIFIED\x10\x00\x12\x11\n\rFATE_TERMINAL\x10\x01\x12\x0f\n\x0b\x46\x41TE_FENCED\x10\x02\x12\x11\n\rFATE_RETURNED\x10\x03\"c\n\x04\x43ost\x12\x1d\n\nexecute_us\x18\x01 \x01(\x03R\texecuteUs\x12\x17\n\x07work_us\x18\x02 \x01(\x03R\x06workUs\x12#\n\routput_tokens\x18\x03 \x01(\x03R\x0coutputTokens\"\xa5\x01\n\x0e\x41ttachResponse\x12\x41\n\x0b\x61ssignments\x18\x01 \x03(\x0b\x32\x1f.forebay.dispatch.v1.AssignmentR\x0b\x61ssignments\x12\x1c\n\tcancelled\x18\x02 \x03(\tR\tcancelled\x12\x19\n\x08lease_ms\x18\x03 \x01(\x03R\x07leaseMs\x12\x17\n\x07no_more\x18\x04 \x01(\x08R\x06noMore\"\xc2\x01\n\nAssignment\x12\x36\n\x08\x65nvelope\x18\x01 \x01(\x0b\x32\x1a.forebay.tasks.v1.EnvelopeR\x08\x65nvelope\x12\x18\n\x07\x61ttempt\x18\x02 \x01(\x05R\x07\x61ttempt\x12 \n\x0btraceparent\x18\x03 \x01(\tR\x0btraceparent\x12\"\n\rlease_time_ms\x18\x04 \x01(\x03R\x0bleaseTimeMs\x12\x1c\n\tisolation\x18\x05 \x01(\tR\tisolation2h\n\x0f\x44ispatchService\x12U\n\x06\x41ttach\x12\".forebay.dispatch.v1.AttachRequest\x1a#.forebay.dispatch.v1.AttachResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*forebay/dispatch/v1/dispatch_service.proto\x12\x13\x66orebay.dispatch.v1\x1a\x1f\x66orebay/tasks/v1/envelope.proto\"\xad\x01\n\rAttachRequest\x12\x30\n\x05hello\x18\x01 \x01(\x0b\x32\x1a.forebay.dispatch.v1.HelloR\x05hello\x12\x18\n\x07\x63redits\x18\x02 \x01(\x05R\x07\x63redits\x12\x36\n\x07settled\x18\x03 \x03(\x0b\x32\x1c.forebay.dispatch.v1.SettledR\x07settled\x12\x18\n\x07leaving\x18\x04 \x01(\x08R\x07leaving\"\xfa\x01\n\x05Hello\x12\x16\n\x06runner\x18\x01 \x01(\tR\x06runner\x12\x14\n\x05model\x18\x02 \x01(\tR\x05model\x12\x12\n\x04pool\x18\x03 \x01(\tR\x04pool\x12\x18\n\x07reserve\x18\x04 \x01(\x05R\x07reserve\x12\x12\n\x04zone\x18\x05 \x01(\tR\x04zone\x12\x16\n\x06weight\x18\x06 \x01(\x05R\x06weight\x12\x14\n\x05slots\x18\x07 \x01(\x05R\x05slots\x12\x12\n\x04\x61lso\x18\x08 \x03(\tR\x04\x61lso\x12\x18\n\x07version\x18\t \x01(\x03R\x07version\x12%\n\x0e\x61nswers_digest\x18\n \x01(\tR\ranswersDigest\"\x86\x02\n\x07Settled\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n\x07\x61ttempt\x18\x02 \x01(\x05R\x07\x61ttempt\x12\x35\n\x04\x66\x61te\x18\x03 \x01(\x0e\x32!.forebay.dispatch.v1.Settled.FateR\x04\x66\x61te\x12-\n\x04\x63ost\x18\x04 \x01(\x0b\x32\x19.forebay.dispatch.v1.CostR\x04\x63ost\x12\x16\n\x06\x66\x61iled\x18\x05 \x01(\x08R\x06\x66\x61iled\"S\n\x04\x46\x61te\x12\x14\n\x10\x46\x41TE_UNSPECIFIED\x10\x00\x12\x11\n\rFATE_TERMINAL\x10\x01\x12\x0f\n\x0b\x46\x41TE_FENCED\x10\x02\x12\x11\n\rFATE_RETURNED\x10\x03\"c\n\x04\x43ost\x12\x1d\n\nexecute_us\x18\x01 \x01(\x03R\texecuteUs\x12\x17\n\x07work_us\x18\x02 \x01(\x03R\x06workUs\x12#\n\routput_tokens\x18\x03 \x01(\x03R\x0coutputTokens\"\xa5\x01\n\x0e\x41ttachResponse\x12\x41\n\x0b\x61ssignments\x18\x01 \x03(\x0b\x32\x1f.forebay.dispatch.v1.AssignmentR\x0b\x61ssignments\x12\x1c\n\tcancelled\x18\x02 \x03(\tR\tcancelled\x12\x19\n\x08lease_ms\x18\x03 \x01(\x03R\x07leaseMs\x12\x17\n\x07no_more\x18\x04 \x01(\x08R\x06noMore\"\xc2\x01\n\nAssignment\x12\x36\n\x08\x65nvelope\x18\x01 \x01(\x0b\x32\x1a.forebay.tasks.v1.EnvelopeR\x08\x65nvelope\x12\x18\n\x07\x61ttempt\x18\x02 \x01(\x05R\x07\x61ttempt\x12 \n\x0btraceparent\x18\x03 \x01(\tR\x0btraceparent\x12\"\n\rlease_time_ms\x18\x04 \x01(\x03R\x0bleaseTimeMs\x12\x1c\n\tisolation\x18\x05 \x01(\tR\tisolation2h\n\x0f\x44ispatchService\x12U\n\x06\x41ttach\x12\".forebay.dispatch.v1.AttachRequest\x1a#.forebay.dispatch.v1.AttachResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,17 +35,17 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ATTACHREQUEST']._serialized_start=101
   _globals['_ATTACHREQUEST']._serialized_end=274
   _globals['_HELLO']._serialized_start=277
-  _globals['_HELLO']._serialized_end=462
-  _globals['_SETTLED']._serialized_start=465
-  _globals['_SETTLED']._serialized_end=727
-  _globals['_SETTLED_FATE']._serialized_start=644
-  _globals['_SETTLED_FATE']._serialized_end=727
-  _globals['_COST']._serialized_start=729
-  _globals['_COST']._serialized_end=828
-  _globals['_ATTACHRESPONSE']._serialized_start=831
-  _globals['_ATTACHRESPONSE']._serialized_end=996
-  _globals['_ASSIGNMENT']._serialized_start=999
-  _globals['_ASSIGNMENT']._serialized_end=1193
-  _globals['_DISPATCHSERVICE']._serialized_start=1195
-  _globals['_DISPATCHSERVICE']._serialized_end=1299
+  _globals['_HELLO']._serialized_end=527
+  _globals['_SETTLED']._serialized_start=530
+  _globals['_SETTLED']._serialized_end=792
+  _globals['_SETTLED_FATE']._serialized_start=709
+  _globals['_SETTLED_FATE']._serialized_end=792
+  _globals['_COST']._serialized_start=794
+  _globals['_COST']._serialized_end=893
+  _globals['_ATTACHRESPONSE']._serialized_start=896
+  _globals['_ATTACHRESPONSE']._serialized_end=1061
+  _globals['_ASSIGNMENT']._serialized_start=1064
+  _globals['_ASSIGNMENT']._serialized_end=1258
+  _globals['_DISPATCHSERVICE']._serialized_start=1260
+  _globals['_DISPATCHSERVICE']._serialized_end=1364
 # @@protoc_insertion_point(module_scope)

@@ -75,6 +75,8 @@ class Hello(google.protobuf.message.Message):
     WEIGHT_FIELD_NUMBER: builtins.int
     SLOTS_FIELD_NUMBER: builtins.int
     ALSO_FIELD_NUMBER: builtins.int
+    VERSION_FIELD_NUMBER: builtins.int
+    ANSWERS_DIGEST_FIELD_NUMBER: builtins.int
     runner: builtins.str
     """The runner's id."""
     model: builtins.str
@@ -91,6 +93,10 @@ class Hello(google.protobuf.message.Message):
     """Its part of the work where routing goes by weight. 0 means 100."""
     slots: builtins.int
     """Tasks that it executes at the same time."""
+    version: builtins.int
+    """The version of its model; 0 for a model without versions."""
+    answers_digest: builtins.str
+    """Digest of everything that it runs with and that can change an answer. Empty when that is not known."""
     @property
     def also(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Other names by which tasks may ask for its model, for example with its version: "smollm2@3"."""
@@ -106,8 +112,10 @@ class Hello(google.protobuf.message.Message):
         weight: builtins.int = ...,
         slots: builtins.int = ...,
         also: collections.abc.Iterable[builtins.str] | None = ...,
+        version: builtins.int = ...,
+        answers_digest: builtins.str = ...,
     ) -> None: ...
-    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["also", b"also", "model", b"model", "pool", b"pool", "reserve", b"reserve", "runner", b"runner", "slots", b"slots", "weight", b"weight", "zone", b"zone"]
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["also", b"also", "answers_digest", b"answers_digest", "model", b"model", "pool", b"pool", "reserve", b"reserve", "runner", b"runner", "slots", b"slots", "version", b"version", "weight", b"weight", "zone", b"zone"]
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
 
 Global___Hello: typing_extensions.TypeAlias = Hello

@@ -26,29 +26,29 @@ from forebay.tasks.v1 import inputs_pb2 as forebay_dot_tasks_dot_v1_dot_inputs__
 from forebay.tasks.v1 import task_pb2 as forebay_dot_tasks_dot_v1_dot_task__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,forebay/inference/v1/inference_service.proto\x12\x14\x66orebay.inference.v1\x1a\x1d\x66orebay/tasks/v1/inputs.proto\x1a\x1b\x66orebay/tasks/v1/task.proto\"o\n\tExecution\x12\x16\n\x06runner\x18\x01 \x01(\tR\x06runner\x12\x18\n\x07version\x18\x02 \x01(\x03R\x07version\x12\x30\n\x06timing\x18\x03 \x01(\x0b\x32\x18.forebay.tasks.v1.TimingR\x06timing\"B\n\x08Sequence\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n\x05start\x18\x02 \x01(\x08R\x05start\x12\x10\n\x03\x65nd\x18\x03 \x01(\x08R\x03\x65nd\"\x93\x02\n\x0cInferRequest\x12\x14\n\x05model\x18\x01 \x01(\tR\x05model\x12\x37\n\x07tensors\x18\x02 \x01(\x0b\x32\x1d.forebay.tasks.v1.TensorInputR\x07tensors\x12\x18\n\x07outputs\x18\x03 \x03(\tR\x07outputs\x12\x36\n\x08priority\x18\x04 \x01(\x0e\x32\x1a.forebay.tasks.v1.PriorityR\x08priority\x12\x12\n\x04pool\x18\x05 \x01(\tR\x04pool\x12:\n\x08sequence\x18\x06 \x01(\x0b\x32\x1e.forebay.inference.v1.SequenceR\x08sequence\x12\x12\n\x04kind\x18\x07 \x01(\tR\x04kind\"\x88\x01\n\rInferResponse\x12\x38\n\x07tensors\x18\x01 \x01(\x0b\x32\x1e.forebay.tasks.v1.TensorOutputR\x07tensors\x12=\n\texecution\x18\x02 \x01(\x0b\x32\x1f.forebay.inference.v1.ExecutionR\texecution\"\xb8\x01\n\x0c\x45mbedRequest\x12\x14\n\x05model\x18\x01 \x01(\tR\x05model\x12\x32\n\x05\x65mbed\x18\x02 \x01(\x0b\x32\x1c.forebay.tasks.v1.EmbedInputR\x05\x65mbed\x12\x36\n\x08priority\x18\x03 \x01(\x0e\x32\x1a.forebay.tasks.v1.PriorityR\x08priority\x12\x12\n\x04pool\x18\x04 \x01(\tR\x04pool\x12\x12\n\x04kind\x18\x05 \x01(\tR\x04kind\"\xb2\x01\n\rEmbedResponse\x12\x33\n\x05\x65mbed\x18\x01 \x01(\x0b\x32\x1d.forebay.tasks.v1.EmbedOutputR\x05\x65mbed\x12-\n\x05usage\x18\x02 \x01(\x0b\x32\x17.forebay.tasks.v1.UsageR\x05usage\x12=\n\texecution\x18\x03 \x01(\x0b\x32\x1f.forebay.inference.v1.ExecutionR\texecution\"\xc4\x01\n\x0fGenerateRequest\x12\x14\n\x05model\x18\x01 \x01(\tR\x05model\x12;\n\x08generate\x18\x02 \x01(\x0b\x32\x1f.forebay.tasks.v1.GenerateInputR\x08generate\x12\x36\n\x08priority\x18\x03 \x01(\x0e\x32\x1a.forebay.tasks.v1.PriorityR\x08priority\x12\x12\n\x04pool\x18\x04 \x01(\tR\x04pool\x12\x12\n\x04kind\x18\x05 \x01(\tR\x04kind\"\xe4\x02\n\x10GenerateResponse\x12\x12\n\x04text\x18\x01 \x01(\tR\x04text\x12\x1b\n\ttoken_ids\x18\x02 \x03(\x05R\x08tokenIds\x12\x43\n\rfinish_reason\x18\x03 \x01(\x0e\x32\x1e.forebay.tasks.v1.FinishReasonR\x0c\x66inishReason\x12:\n\x08logprobs\x18\x04 \x03(\x0b\x32\x1e.forebay.tasks.v1.TokenLogprobR\x08logprobs\x12\x30\n\x06others\x18\x05 \x03(\x0b\x32\x18.forebay.tasks.v1.ChoiceR\x06others\x12-\n\x05usage\x18\x06 \x01(\x0b\x32\x17.forebay.tasks.v1.UsageR\x05usage\x12=\n\texecution\x18\x07 \x01(\x0b\x32\x1f.forebay.inference.v1.ExecutionR\texecution2\x93\x02\n\x10InferenceService\x12P\n\x05Infer\x12\".forebay.inference.v1.InferRequest\x1a#.forebay.inference.v1.InferResponse\x12P\n\x05\x45mbed\x12\".forebay.inference.v1.EmbedRequest\x1a#.forebay.inference.v1.EmbedResponse\x12[\n\x08Generate\x12%.forebay.inference.v1.GenerateRequest\x1a&.forebay.inference.v1.GenerateResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,forebay/inference/v1/inference_service.proto\x12\x14\x66orebay.inference.v1\x1a\x1d\x66orebay/tasks/v1/inputs.proto\x1a\x1b\x66orebay/tasks/v1/task.proto\"\xa1\x01\n\tExecution\x12\x16\n\x06runner\x18\x01 \x01(\tR\x06runner\x12\x18\n\x07version\x18\x02 \x01(\x03R\x07version\x12\x30\n\x06timing\x18\x03 \x01(\x0b\x32\x18.forebay.tasks.v1.TimingR\x06timing\x12\x16\n\x06\x63\x61\x63hed\x18\x04 \x01(\x08R\x06\x63\x61\x63hed\x12\x18\n\x07sampled\x18\x05 \x01(\x08R\x07sampled\"B\n\x08Sequence\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n\x05start\x18\x02 \x01(\x08R\x05start\x12\x10\n\x03\x65nd\x18\x03 \x01(\x08R\x03\x65nd\"\xc6\x02\n\x0cInferRequest\x12\x14\n\x05model\x18\x01 \x01(\tR\x05model\x12\x37\n\x07tensors\x18\x02 \x01(\x0b\x32\x1d.forebay.tasks.v1.TensorInputR\x07tensors\x12\x18\n\x07outputs\x18\x03 \x03(\tR\x07outputs\x12\x36\n\x08priority\x18\x04 \x01(\x0e\x32\x1a.forebay.tasks.v1.PriorityR\x08priority\x12\x12\n\x04pool\x18\x05 \x01(\tR\x04pool\x12:\n\x08sequence\x18\x06 \x01(\x0b\x32\x1e.forebay.inference.v1.SequenceR\x08sequence\x12\x12\n\x04kind\x18\x07 \x01(\tR\x04kind\x12\x31\n\x05\x63\x61\x63he\x18\x08 \x01(\x0e\x32\x1b.forebay.tasks.v1.CacheModeR\x05\x63\x61\x63he\"\x88\x01\n\rInferResponse\x12\x38\n\x07tensors\x18\x01 \x01(\x0b\x32\x1e.forebay.tasks.v1.TensorOutputR\x07tensors\x12=\n\texecution\x18\x02 \x01(\x0b\x32\x1f.forebay.inference.v1.ExecutionR\texecution\"\xeb\x01\n\x0c\x45mbedRequest\x12\x14\n\x05model\x18\x01 \x01(\tR\x05model\x12\x32\n\x05\x65mbed\x18\x02 \x01(\x0b\x32\x1c.forebay.tasks.v1.EmbedInputR\x05\x65mbed\x12\x36\n\x08priority\x18\x03 \x01(\x0e\x32\x1a.forebay.tasks.v1.PriorityR\x08priority\x12\x12\n\x04pool\x18\x04 \x01(\tR\x04pool\x12\x12\n\x04kind\x18\x05 \x01(\tR\x04kind\x12\x31\n\x05\x63\x61\x63he\x18\x06 \x01(\x0e\x32\x1b.forebay.tasks.v1.CacheModeR\x05\x63\x61\x63he\"\xb2\x01\n\rEmbedResponse\x12\x33\n\x05\x65mbed\x18\x01 \x01(\x0b\x32\x1d.forebay.tasks.v1.EmbedOutputR\x05\x65mbed\x12-\n\x05usage\x18\x02 \x01(\x0b\x32\x17.forebay.tasks.v1.UsageR\x05usage\x12=\n\texecution\x18\x03 \x01(\x0b\x32\x1f.forebay.inference.v1.ExecutionR\texecution\"\xf7\x01\n\x0fGenerateRequest\x12\x14\n\x05model\x18\x01 \x01(\tR\x05model\x12;\n\x08generate\x18\x02 \x01(\x0b\x32\x1f.forebay.tasks.v1.GenerateInputR\x08generate\x12\x36\n\x08priority\x18\x03 \x01(\x0e\x32\x1a.forebay.tasks.v1.PriorityR\x08priority\x12\x12\n\x04pool\x18\x04 \x01(\tR\x04pool\x12\x12\n\x04kind\x18\x05 \x01(\tR\x04kind\x12\x31\n\x05\x63\x61\x63he\x18\x06 \x01(\x0e\x32\x1b.forebay.tasks.v1.CacheModeR\x05\x63\x61\x63he\"\xe4\x02\n\x10GenerateResponse\x12\x12\n\x04text\x18\x01 \x01(\tR\x04text\x12\x1b\n\ttoken_ids\x18\x02 \x03(\x05R\x08tokenIds\x12\x43\n\rfinish_reason\x18\x03 \x01(\x0e\x32\x1e.forebay.tasks.v1.FinishReasonR\x0c\x66inishReason\x12:\n\x08logprobs\x18\x04 \x03(\x0b\x32\x1e.forebay.tasks.v1.TokenLogprobR\x08logprobs\x12\x30\n\x06others\x18\x05 \x03(\x0b\x32\x18.forebay.tasks.v1.ChoiceR\x06others\x12-\n\x05usage\x18\x06 \x01(\x0b\x32\x17.forebay.tasks.v1.UsageR\x05usage\x12=\n\texecution\x18\x07 \x01(\x0b\x32\x1f.forebay.inference.v1.ExecutionR\texecution2\x93\x02\n\x10InferenceService\x12P\n\x05Infer\x12\".forebay.inference.v1.InferRequest\x1a#.forebay.inference.v1.InferResponse\x12P\n\x05\x45mbed\x12\".forebay.inference.v1.EmbedRequest\x1a#.forebay.inference.v1.EmbedResponse\x12[\n\x08Generate\x12%.forebay.inference.v1.GenerateRequest\x1a&.forebay.inference.v1.GenerateResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'forebay.inference.v1.inference_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_EXECUTION']._serialized_start=130
-  _globals['_EXECUTION']._serialized_end=241
-  _globals['_SEQUENCE']._serialized_start=243
-  _globals['_SEQUENCE']._serialized_end=309
-  _globals['_INFERREQUEST']._serialized_start=312
-  _globals['_INFERREQUEST']._serialized_end=587
-  _globals['_INFERRESPONSE']._serialized_start=590
-  _globals['_INFERRESPONSE']._serialized_end=726
-  _globals['_EMBEDREQUEST']._serialized_start=729
-  _globals['_EMBEDREQUEST']._serialized_end=913
-  _globals['_EMBEDRESPONSE']._serialized_start=916
-  _globals['_EMBEDRESPONSE']._serialized_end=1094
-  _globals['_GENERATEREQUEST']._serialized_start=1097
-  _globals['_GENERATEREQUEST']._serialized_end=1293
-  _globals['_GENERATERESPONSE']._serialized_start=1296
-  _globals['_GENERATERESPONSE']._serialized_end=1652
-  _globals['_INFERENCESERVICE']._serialized_start=1655
-  _globals['_INFERENCESERVICE']._serialized_end=1930
+  _globals['_EXECUTION']._serialized_start=131
+  _globals['_EXECUTION']._serialized_end=292
+  _globals['_SEQUENCE']._serialized_start=294
+  _globals['_SEQUENCE']._serialized_end=360
+  _globals['_INFERREQUEST']._serialized_start=363
+  _globals['_INFERREQUEST']._serialized_end=689
+  _globals['_INFERRESPONSE']._serialized_start=692
+  _globals['_INFERRESPONSE']._serialized_end=828
+  _globals['_EMBEDREQUEST']._serialized_start=831
+  _globals['_EMBEDREQUEST']._serialized_end=1066
+  _globals['_EMBEDRESPONSE']._serialized_start=1069
+  _globals['_EMBEDRESPONSE']._serialized_end=1247
+  _globals['_GENERATEREQUEST']._serialized_start=1250
+  _globals['_GENERATEREQUEST']._serialized_end=1497
+  _globals['_GENERATERESPONSE']._serialized_start=1500
+  _globals['_GENERATERESPONSE']._serialized_end=1856
+  _globals['_INFERENCESERVICE']._serialized_start=1859
+  _globals['_INFERENCESERVICE']._serialized_end=2134
 # @@protoc_insertion_point(module_scope)

@@ -29,10 +29,20 @@ class Execution(google.protobuf.message.Message):
     RUNNER_FIELD_NUMBER: builtins.int
     VERSION_FIELD_NUMBER: builtins.int
     TIMING_FIELD_NUMBER: builtins.int
+    CACHED_FIELD_NUMBER: builtins.int
+    SAMPLED_FIELD_NUMBER: builtins.int
     runner: builtins.str
-    """The runner's id."""
+    """The runner's id. Empty when the answer was cached."""
     version: builtins.int
     """The version of the model; 0 for a model without versions."""
+    cached: builtins.bool
+    """Whether nothing was computed for this call: its answer came from the result cache, or was computed for another call
+    that asked the same at the same time.
+    """
+    sampled: builtins.bool
+    """Whether the answer is one of many that could have come: it was sampled without a seed, and a setting lets such
+    answers be cached.
+    """
     @property
     def timing(self) -> forebay.tasks.v1.task_pb2.Timing:
         """How long it took. queue is from its arrival in the gateway until the model took it in."""
@@ -43,10 +53,12 @@ class Execution(google.protobuf.message.Message):
         runner: builtins.str = ...,
         version: builtins.int = ...,
         timing: forebay.tasks.v1.task_pb2.Timing | None = ...,
+        cached: builtins.bool = ...,
+        sampled: builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: typing_extensions.TypeAlias = typing.Literal["timing", b"timing"]
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["runner", b"runner", "timing", b"timing", "version", b"version"]
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["cached", b"cached", "runner", b"runner", "sampled", b"sampled", "timing", b"timing", "version", b"version"]
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
 
 Global___Execution: typing_extensions.TypeAlias = Execution
@@ -91,6 +103,7 @@ class InferRequest(google.protobuf.message.Message):
     POOL_FIELD_NUMBER: builtins.int
     SEQUENCE_FIELD_NUMBER: builtins.int
     KIND_FIELD_NUMBER: builtins.int
+    CACHE_FIELD_NUMBER: builtins.int
     model: builtins.str
     """The model's name, with "@VERSION" behind it for one version. Required."""
     priority: forebay.tasks.v1.task_pb2.Priority.ValueType
@@ -101,6 +114,8 @@ class InferRequest(google.protobuf.message.Message):
     """What kind of work it is, as the label that the policy names (cost_label) says it of tasks: with routing by consistent
     hash, what has the same tenant and kind meets the same runner. 63 characters count. Default: none.
     """
+    cache: forebay.tasks.v1.task_pb2.CacheMode.ValueType
+    """What it wants of the result cache. Default DEFAULT."""
     @property
     def tensors(self) -> forebay.tasks.v1.inputs_pb2.TensorInput:
         """Its inputs. Required."""
@@ -125,10 +140,11 @@ class InferRequest(google.protobuf.message.Message):
         pool: builtins.str = ...,
         sequence: Global___Sequence | None = ...,
         kind: builtins.str = ...,
+        cache: forebay.tasks.v1.task_pb2.CacheMode.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: typing_extensions.TypeAlias = typing.Literal["sequence", b"sequence", "tensors", b"tensors"]
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["kind", b"kind", "model", b"model", "outputs", b"outputs", "pool", b"pool", "priority", b"priority", "sequence", b"sequence", "tensors", b"tensors"]
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["cache", b"cache", "kind", b"kind", "model", b"model", "outputs", b"outputs", "pool", b"pool", "priority", b"priority", "sequence", b"sequence", "tensors", b"tensors"]
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
 
 Global___InferRequest: typing_extensions.TypeAlias = InferRequest
@@ -173,6 +189,7 @@ class EmbedRequest(google.protobuf.message.Message):
     PRIORITY_FIELD_NUMBER: builtins.int
     POOL_FIELD_NUMBER: builtins.int
     KIND_FIELD_NUMBER: builtins.int
+    CACHE_FIELD_NUMBER: builtins.int
     model: builtins.str
     """The model's name, with "@VERSION" behind it for one version. Required."""
     priority: forebay.tasks.v1.task_pb2.Priority.ValueType
@@ -183,6 +200,8 @@ class EmbedRequest(google.protobuf.message.Message):
     """What kind of work it is, as the label that the policy names (cost_label) says it of tasks: with routing by consistent
     hash, what has the same tenant and kind meets the same runner. 63 characters count. Default: none.
     """
+    cache: forebay.tasks.v1.task_pb2.CacheMode.ValueType
+    """What it wants of the result cache. Default DEFAULT."""
     @property
     def embed(self) -> forebay.tasks.v1.inputs_pb2.EmbedInput:
         """The texts. Required."""
@@ -195,10 +214,11 @@ class EmbedRequest(google.protobuf.message.Message):
         priority: forebay.tasks.v1.task_pb2.Priority.ValueType = ...,
         pool: builtins.str = ...,
         kind: builtins.str = ...,
+        cache: forebay.tasks.v1.task_pb2.CacheMode.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: typing_extensions.TypeAlias = typing.Literal["embed", b"embed"]
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["embed", b"embed", "kind", b"kind", "model", b"model", "pool", b"pool", "priority", b"priority"]
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["cache", b"cache", "embed", b"embed", "kind", b"kind", "model", b"model", "pool", b"pool", "priority", b"priority"]
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
 
 Global___EmbedRequest: typing_extensions.TypeAlias = EmbedRequest
@@ -249,6 +269,7 @@ class GenerateRequest(google.protobuf.message.Message):
     PRIORITY_FIELD_NUMBER: builtins.int
     POOL_FIELD_NUMBER: builtins.int
     KIND_FIELD_NUMBER: builtins.int
+    CACHE_FIELD_NUMBER: builtins.int
     model: builtins.str
     """The model's name, with "@VERSION" behind it for one version. Required."""
     priority: forebay.tasks.v1.task_pb2.Priority.ValueType
@@ -259,6 +280,8 @@ class GenerateRequest(google.protobuf.message.Message):
     """What kind of work it is, as the label that the policy names (cost_label) says it of tasks: with routing by consistent
     hash, what has the same tenant and kind meets the same runner. 63 characters count. Default: none.
     """
+    cache: forebay.tasks.v1.task_pb2.CacheMode.ValueType
+    """What it wants of the result cache. Default DEFAULT."""
     @property
     def generate(self) -> forebay.tasks.v1.inputs_pb2.GenerateInput:
         """What is asked. Required."""
@@ -271,10 +294,11 @@ class GenerateRequest(google.protobuf.message.Message):
         priority: forebay.tasks.v1.task_pb2.Priority.ValueType = ...,
         pool: builtins.str = ...,
         kind: builtins.str = ...,
+        cache: forebay.tasks.v1.task_pb2.CacheMode.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: typing_extensions.TypeAlias = typing.Literal["generate", b"generate"]
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["generate", b"generate", "kind", b"kind", "model", b"model", "pool", b"pool", "priority", b"priority"]
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["cache", b"cache", "generate", b"generate", "kind", b"kind", "model", b"model", "pool", b"pool", "priority", b"priority"]
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
 
 Global___GenerateRequest: typing_extensions.TypeAlias = GenerateRequest

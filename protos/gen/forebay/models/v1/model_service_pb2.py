@@ -26,45 +26,45 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%forebay/models/v1/model_service.proto\x12\x11\x66orebay.models.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"W\n\x0fTensorSignature\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n\x08\x64\x61tatype\x18\x02 \x01(\tR\x08\x64\x61tatype\x12\x14\n\x05shape\x18\x03 \x03(\x03R\x05shape\"\x95\x05\n\x06Runner\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n\x05model\x18\x02 \x01(\tR\x05model\x12\x18\n\x07\x61\x64\x64ress\x18\x03 \x01(\tR\x07\x61\x64\x64ress\x12\x34\n\x05state\x18\x04 \x01(\x0e\x32\x1e.forebay.models.v1.RunnerStateR\x05state\x12\x16\n\x06reason\x18\x05 \x01(\tR\x06reason\x12\x1a\n\x08provider\x18\x06 \x01(\tR\x08provider\x12\x35\n\x06\x65ngine\x18\x07 \x01(\x0e\x32\x1d.forebay.models.v1.EngineKindR\x06\x65ngine\x12\x1a\n\x08\x63\x61pacity\x18\x08 \x01(\x05R\x08\x63\x61pacity\x12\x12\n\x04held\x18\t \x01(\x05R\x04held\x12\x39\n\nstart_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tstartTime\x12>\n\rload_duration\x18\x0b \x01(\x0b\x32\x19.google.protobuf.DurationR\x0cloadDuration\x12\'\n\x0fmetrics_address\x18\x0c \x01(\tR\x0emetricsAddress\x12\x12\n\x04pool\x18\r \x01(\tR\x04pool\x12\x10\n\x03pid\x18\x0e \x01(\x05R\x03pid\x12\'\n\x0f\x62\x61tch_invariant\x18\x0f \x01(\x08R\x0e\x62\x61tchInvariant\x12!\n\x0c\x63\x61\x63he_tokens\x18\x10 \x01(\x03R\x0b\x63\x61\x63heTokens\x12\x18\n\x07version\x18\x11 \x01(\x03R\x07version\x12\x1e\n\ngeneration\x18\x12 \x01(\x03R\ngeneration\x12\x12\n\x04zone\x18\x13 \x01(\tR\x04zone\x12\x16\n\x06weight\x18\x14 \x01(\x05R\x06weight\"\xfe\x03\n\x05Model\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x35\n\x06\x65ngine\x18\x02 \x01(\x0e\x32\x1d.forebay.models.v1.EngineKindR\x06\x65ngine\x12\x16\n\x06\x64igest\x18\x03 \x01(\tR\x06\x64igest\x12:\n\x06inputs\x18\x04 \x03(\x0b\x32\".forebay.models.v1.TensorSignatureR\x06inputs\x12<\n\x07outputs\x18\x05 \x03(\x0b\x32\".forebay.models.v1.TensorSignatureR\x07outputs\x12%\n\x0e\x63ontext_length\x18\x06 \x01(\x05R\rcontextLength\x12#\n\rready_runners\x18\x07 \x01(\x05R\x0creadyRunners\x12\x1c\n\tproviders\x18\x08 \x03(\tR\tproviders\x12\x1a\n\x08\x66\x61ilures\x18\t \x03(\tR\x08\x66\x61ilures\x12\x18\n\x07version\x18\n \x01(\x03R\x07version\x12$\n\x0emax_batch_size\x18\x0b \x01(\x05R\x0cmaxBatchSize\x12\x16\n\x06\x63onfig\x18\x0c \x01(\x0cR\x06\x63onfig\x12\x1a\n\x08stateful\x18\r \x01(\x08R\x08stateful\x12\x1e\n\ndimensions\x18\x0e \x01(\x05R\ndimensions\"-\n\x15ListRepositoryRequest\x12\x14\n\x05ready\x18\x01 \x01(\x08R\x05ready\"V\n\x16ListRepositoryResponse\x12<\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\".forebay.models.v1.RepositoryEntryR\x07\x65ntries\"\x8d\x01\n\x0fRepositoryEntry\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n\x07version\x18\x02 \x01(\x03R\x07version\x12\x34\n\x05state\x18\x03 \x01(\x0e\x32\x1e.forebay.models.v1.RunnerStateR\x05state\x12\x16\n\x06reason\x18\x04 \x01(\tR\x06reason\"(\n\x10LoadModelRequest\x12\x14\n\x05model\x18\x01 \x01(\tR\x05model\"Q\n\x11LoadModelResponse\x12<\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\".forebay.models.v1.RepositoryEntryR\x07\x65ntries\"*\n\x12UnloadModelRequest\x12\x14\n\x05model\x18\x01 \x01(\tR\x05model\"\x15\n\x13UnloadModelResponse\"\x13\n\x11ListModelsRequest\"F\n\x12ListModelsResponse\x12\x30\n\x06models\x18\x01 \x03(\x0b\x32\x18.forebay.models.v1.ModelR\x06models\"*\n\x12ListRunnersRequest\x12\x14\n\x05model\x18\x01 \x01(\tR\x05model\"J\n\x13ListRunnersResponse\x12\x33\n\x07runners\x18\x01 \x03(\x0b\x32\x19.forebay.models.v1.RunnerR\x07runners*r\n\nEngineKind\x12\x1b\n\x17\x45NGINE_KIND_UNSPECIFIED\x10\x00\x12\x16\n\x12\x45NGINE_KIND_TENSOR\x10\x01\x12\x18\n\x14\x45NGINE_KIND_GENERATE\x10\x02\x12\x15\n\x11\x45NGINE_KIND_EMBED\x10\x03*\xab\x01\n\x0bRunnerState\x12\x1c\n\x18RUNNER_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14RUNNER_STATE_LOADING\x10\x01\x12\x18\n\x14RUNNER_STATE_WARMING\x10\x02\x12\x16\n\x12RUNNER_STATE_READY\x10\x03\x12\x19\n\x15RUNNER_STATE_DRAINING\x10\x04\x12\x17\n\x13RUNNER_STATE_FAILED\x10\x05\x32\xe4\x03\n\x0cModelService\x12Y\n\nListModels\x12$.forebay.models.v1.ListModelsRequest\x1a%.forebay.models.v1.ListModelsResponse\x12\\\n\x0bListRunners\x12%.forebay.models.v1.ListRunnersRequest\x1a&.forebay.models.v1.ListRunnersResponse\x12\x65\n\x0eListRepository\x12(.forebay.models.v1.ListRepositoryRequest\x1a).forebay.models.v1.ListRepositoryResponse\x12V\n\tLoadModel\x12#.forebay.models.v1.LoadModelRequest\x1a$.forebay.models.v1.LoadModelResponse\x12\\\n\x0bUnloadModel\x12%.forebay.models.v1.UnloadModelRequest\x1a&.forebay.models.v1.UnloadModelResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%forebay/models/v1/model_service.proto\x12\x11\x66orebay.models.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"W\n\x0fTensorSignature\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n\x08\x64\x61tatype\x18\x02 \x01(\tR\x08\x64\x61tatype\x12\x14\n\x05shape\x18\x03 \x03(\x03R\x05shape\"\xf9\x05\n\x06Runner\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n\x05model\x18\x02 \x01(\tR\x05model\x12\x18\n\x07\x61\x64\x64ress\x18\x03 \x01(\tR\x07\x61\x64\x64ress\x12\x34\n\x05state\x18\x04 \x01(\x0e\x32\x1e.forebay.models.v1.RunnerStateR\x05state\x12\x16\n\x06reason\x18\x05 \x01(\tR\x06reason\x12\x1a\n\x08provider\x18\x06 \x01(\tR\x08provider\x12\x35\n\x06\x65ngine\x18\x07 \x01(\x0e\x32\x1d.forebay.models.v1.EngineKindR\x06\x65ngine\x12\x1a\n\x08\x63\x61pacity\x18\x08 \x01(\x05R\x08\x63\x61pacity\x12\x12\n\x04held\x18\t \x01(\x05R\x04held\x12\x39\n\nstart_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tstartTime\x12>\n\rload_duration\x18\x0b \x01(\x0b\x32\x19.google.protobuf.DurationR\x0cloadDuration\x12\'\n\x0fmetrics_address\x18\x0c \x01(\tR\x0emetricsAddress\x12\x12\n\x04pool\x18\r \x01(\tR\x04pool\x12\x10\n\x03pid\x18\x0e \x01(\x05R\x03pid\x12\'\n\x0f\x62\x61tch_invariant\x18\x0f \x01(\x08R\x0e\x62\x61tchInvariant\x12!\n\x0c\x63\x61\x63he_tokens\x18\x10 \x01(\x03R\x0b\x63\x61\x63heTokens\x12\x18\n\x07version\x18\x11 \x01(\x03R\x07version\x12\x1e\n\ngeneration\x18\x12 \x01(\x03R\ngeneration\x12\x12\n\x04zone\x18\x13 \x01(\tR\x04zone\x12\x16\n\x06weight\x18\x14 \x01(\x05R\x06weight\x12%\n\x0e\x61nswers_digest\x18\x15 \x01(\tR\ranswersDigest\x12%\n\x0eunsteady_chats\x18\x16 \x01(\x08R\runsteadyChats\x12\x14\n\x05\x64raws\x18\x17 \x01(\x08R\x05\x64raws\"\xfe\x03\n\x05Model\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x35\n\x06\x65ngine\x18\x02 \x01(\x0e\x32\x1d.forebay.models.v1.EngineKindR\x06\x65ngine\x12\x16\n\x06\x64igest\x18\x03 \x01(\tR\x06\x64igest\x12:\n\x06inputs\x18\x04 \x03(\x0b\x32\".forebay.models.v1.TensorSignatureR\x06inputs\x12<\n\x07outputs\x18\x05 \x03(\x0b\x32\".forebay.models.v1.TensorSignatureR\x07outputs\x12%\n\x0e\x63ontext_length\x18\x06 \x01(\x05R\rcontextLength\x12#\n\rready_runners\x18\x07 \x01(\x05R\x0creadyRunners\x12\x1c\n\tproviders\x18\x08 \x03(\tR\tproviders\x12\x1a\n\x08\x66\x61ilures\x18\t \x03(\tR\x08\x66\x61ilures\x12\x18\n\x07version\x18\n \x01(\x03R\x07version\x12$\n\x0emax_batch_size\x18\x0b \x01(\x05R\x0cmaxBatchSize\x12\x16\n\x06\x63onfig\x18\x0c \x01(\x0cR\x06\x63onfig\x12\x1a\n\x08stateful\x18\r \x01(\x08R\x08stateful\x12\x1e\n\ndimensions\x18\x0e \x01(\x05R\ndimensions\"-\n\x15ListRepositoryRequest\x12\x14\n\x05ready\x18\x01 \x01(\x08R\x05ready\"V\n\x16ListRepositoryResponse\x12<\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\".forebay.models.v1.RepositoryEntryR\x07\x65ntries\"\x8d\x01\n\x0fRepositoryEntry\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n\x07version\x18\x02 \x01(\x03R\x07version\x12\x34\n\x05state\x18\x03 \x01(\x0e\x32\x1e.forebay.models.v1.RunnerStateR\x05state\x12\x16\n\x06reason\x18\x04 \x01(\tR\x06reason\"(\n\x10LoadModelRequest\x12\x14\n\x05model\x18\x01 \x01(\tR\x05model\"Q\n\x11LoadModelResponse\x12<\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\".forebay.models.v1.RepositoryEntryR\x07\x65ntries\"*\n\x12UnloadModelRequest\x12\x14\n\x05model\x18\x01 \x01(\tR\x05model\"\x15\n\x13UnloadModelResponse\"\x13\n\x11ListModelsRequest\"F\n\x12ListModelsResponse\x12\x30\n\x06models\x18\x01 \x03(\x0b\x32\x18.forebay.models.v1.ModelR\x06models\"*\n\x12ListRunnersRequest\x12\x14\n\x05model\x18\x01 \x01(\tR\x05model\"J\n\x13ListRunnersResponse\x12\x33\n\x07runners\x18\x01 \x03(\x0b\x32\x19.forebay.models.v1.RunnerR\x07runners*r\n\nEngineKind\x12\x1b\n\x17\x45NGINE_KIND_UNSPECIFIED\x10\x00\x12\x16\n\x12\x45NGINE_KIND_TENSOR\x10\x01\x12\x18\n\x14\x45NGINE_KIND_GENERATE\x10\x02\x12\x15\n\x11\x45NGINE_KIND_EMBED\x10\x03*\xab\x01\n\x0bRunnerState\x12\x1c\n\x18RUNNER_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14RUNNER_STATE_LOADING\x10\x01\x12\x18\n\x14RUNNER_STATE_WARMING\x10\x02\x12\x16\n\x12RUNNER_STATE_READY\x10\x03\x12\x19\n\x15RUNNER_STATE_DRAINING\x10\x04\x12\x17\n\x13RUNNER_STATE_FAILED\x10\x05\x32\xe4\x03\n\x0cModelService\x12Y\n\nListModels\x12$.forebay.models.v1.ListModelsRequest\x1a%.forebay.models.v1.ListModelsResponse\x12\\\n\x0bListRunners\x12%.forebay.models.v1.ListRunnersRequest\x1a&.forebay.models.v1.ListRunnersResponse\x12\x65\n\x0eListRepository\x12(.forebay.models.v1.ListRepositoryRequest\x1a).forebay.models.v1.ListRepositoryResponse\x12V\n\tLoadModel\x12#.forebay.models.v1.LoadModelRequest\x1a$.forebay.models.v1.LoadModelResponse\x12\\\n\x0bUnloadModel\x12%.forebay.models.v1.UnloadModelRequest\x1a&.forebay.models.v1.UnloadModelResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'forebay.models.v1.model_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ENGINEKIND']._serialized_start=2075
-  _globals['_ENGINEKIND']._serialized_end=2189
-  _globals['_RUNNERSTATE']._serialized_start=2192
-  _globals['_RUNNERSTATE']._serialized_end=2363
+  _globals['_ENGINEKIND']._serialized_start=2175
+  _globals['_ENGINEKIND']._serialized_end=2289
+  _globals['_RUNNERSTATE']._serialized_start=2292
+  _globals['_RUNNERSTATE']._serialized_end=2463
   _globals['_TENSORSIGNATURE']._serialized_start=125
   _globals['_TENSORSIGNATURE']._serialized_end=212
   _globals['_RUNNER']._serialized_start=215
-  _globals['_RUNNER']._serialized_end=876
-  _globals['_MODEL']._serialized_start=879
-  _globals['_MODEL']._serialized_end=1389
-  _globals['_LISTREPOSITORYREQUEST']._serialized_start=1391
-  _globals['_LISTREPOSITORYREQUEST']._serialized_end=1436
-  _globals['_LISTREPOSITORYRESPONSE']._serialized_start=1438
-  _globals['_LISTREPOSITORYRESPONSE']._serialized_end=1524
-  _globals['_REPOSITORYENTRY']._serialized_start=1527
-  _globals['_REPOSITORYENTRY']._serialized_end=1668
-  _globals['_LOADMODELREQUEST']._serialized_start=1670
-  _globals['_LOADMODELREQUEST']._serialized_end=1710
-  _globals['_LOADMODELRESPONSE']._serialized_start=1712
-  _globals['_LOADMODELRESPONSE']._serialized_end=1793
-  _globals['_UNLOADMODELREQUEST']._serialized_start=1795
-  _globals['_UNLOADMODELREQUEST']._serialized_end=1837
-  _globals['_UNLOADMODELRESPONSE']._serialized_start=1839
-  _globals['_UNLOADMODELRESPONSE']._serialized_end=1860
-  _globals['_LISTMODELSREQUEST']._serialized_start=1862
-  _globals['_LISTMODELSREQUEST']._serialized_end=1881
-  _globals['_LISTMODELSRESPONSE']._serialized_start=1883
-  _globals['_LISTMODELSRESPONSE']._serialized_end=1953
-  _globals['_LISTRUNNERSREQUEST']._serialized_start=1955
-  _globals['_LISTRUNNERSREQUEST']._serialized_end=1997
-  _globals['_LISTRUNNERSRESPONSE']._serialized_start=1999
-  _globals['_LISTRUNNERSRESPONSE']._serialized_end=2073
-  _globals['_MODELSERVICE']._serialized_start=2366
-  _globals['_MODELSERVICE']._serialized_end=2850
+  _globals['_RUNNER']._serialized_end=976
+  _globals['_MODEL']._serialized_start=979
+  _globals['_MODEL']._serialized_end=1489
+  _globals['_LISTREPOSITORYREQUEST']._serialized_start=1491
+  _globals['_LISTREPOSITORYREQUEST']._serialized_end=1536
+  _globals['_LISTREPOSITORYRESPONSE']._serialized_start=1538
+  _globals['_LISTREPOSITORYRESPONSE']._serialized_end=1624
+  _globals['_REPOSITORYENTRY']._serialized_start=1627
+  _globals['_REPOSITORYENTRY']._serialized_end=1768
+  _globals['_LOADMODELREQUEST']._serialized_start=1770
+  _globals['_LOADMODELREQUEST']._serialized_end=1810
+  _globals['_LOADMODELRESPONSE']._serialized_start=1812
+  _globals['_LOADMODELRESPONSE']._serialized_end=1893
+  _globals['_UNLOADMODELREQUEST']._serialized_start=1895
+  _globals['_UNLOADMODELREQUEST']._serialized_end=1937
+  _globals['_UNLOADMODELRESPONSE']._serialized_start=1939
+  _globals['_UNLOADMODELRESPONSE']._serialized_end=1960
+  _globals['_LISTMODELSREQUEST']._serialized_start=1962
+  _globals['_LISTMODELSREQUEST']._serialized_end=1981
+  _globals['_LISTMODELSRESPONSE']._serialized_start=1983
+  _globals['_LISTMODELSRESPONSE']._serialized_end=2053
+  _globals['_LISTRUNNERSREQUEST']._serialized_start=2055
+  _globals['_LISTRUNNERSREQUEST']._serialized_end=2097
+  _globals['_LISTRUNNERSRESPONSE']._serialized_start=2099
+  _globals['_LISTRUNNERSRESPONSE']._serialized_end=2173
+  _globals['_MODELSERVICE']._serialized_start=2466
+  _globals['_MODELSERVICE']._serialized_end=2950
 # @@protoc_insertion_point(module_scope)

@@ -140,6 +140,9 @@ class Runner(google.protobuf.message.Message):
     GENERATION_FIELD_NUMBER: builtins.int
     ZONE_FIELD_NUMBER: builtins.int
     WEIGHT_FIELD_NUMBER: builtins.int
+    ANSWERS_DIGEST_FIELD_NUMBER: builtins.int
+    UNSTEADY_CHATS_FIELD_NUMBER: builtins.int
+    DRAWS_FIELD_NUMBER: builtins.int
     id: builtins.str
     """Its id: host, model and a random part."""
     model: builtins.str
@@ -180,6 +183,15 @@ class Runner(google.protobuf.message.Message):
     """Where it is, for routing by zone. Empty for nowhere in particular."""
     weight: builtins.int
     """Its part of the work beside others of the model, for routing by weight. 0 for the usual 100."""
+    answers_digest: builtins.str
+    """SHA-256, hexadecimal, over everything of it that can change an answer: the model's files, what its configuration does
+    to answers, provider, precision and package versions. Runners with the same one give the same answers. Empty before
+    it is READY; nothing that it answers is cached then.
+    """
+    unsteady_chats: builtins.bool
+    """Whether its chat template writes the time, or something at random: answers to chats are not cached then."""
+    draws: builtins.bool
+    """Whether its model draws random numbers by itself: its answers are cached only where sampled ones are."""
     @property
     def start_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
         """When it started."""
@@ -211,10 +223,13 @@ class Runner(google.protobuf.message.Message):
         generation: builtins.int = ...,
         zone: builtins.str = ...,
         weight: builtins.int = ...,
+        answers_digest: builtins.str = ...,
+        unsteady_chats: builtins.bool = ...,
+        draws: builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: typing_extensions.TypeAlias = typing.Literal["load_duration", b"load_duration", "start_time", b"start_time"]
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["address", b"address", "batch_invariant", b"batch_invariant", "cache_tokens", b"cache_tokens", "capacity", b"capacity", "engine", b"engine", "generation", b"generation", "held", b"held", "id", b"id", "load_duration", b"load_duration", "metrics_address", b"metrics_address", "model", b"model", "pid", b"pid", "pool", b"pool", "provider", b"provider", "reason", b"reason", "start_time", b"start_time", "state", b"state", "version", b"version", "weight", b"weight", "zone", b"zone"]
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["address", b"address", "answers_digest", b"answers_digest", "batch_invariant", b"batch_invariant", "cache_tokens", b"cache_tokens", "capacity", b"capacity", "draws", b"draws", "engine", b"engine", "generation", b"generation", "held", b"held", "id", b"id", "load_duration", b"load_duration", "metrics_address", b"metrics_address", "model", b"model", "pid", b"pid", "pool", b"pool", "provider", b"provider", "reason", b"reason", "start_time", b"start_time", "state", b"state", "unsteady_chats", b"unsteady_chats", "version", b"version", "weight", b"weight", "zone", b"zone"]
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
 
 Global___Runner: typing_extensions.TypeAlias = Runner

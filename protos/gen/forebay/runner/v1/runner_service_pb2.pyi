@@ -76,6 +76,7 @@ class ExecuteRequest(google.protobuf.message.Message):
     CALLS_FIELD_NUMBER: builtins.int
     CANCELLED_FIELD_NUMBER: builtins.int
     NUMBER_FIELD_NUMBER: builtins.int
+    RAISED_FIELD_NUMBER: builtins.int
     number: builtins.int
     """Counts the messages of the stream that bring calls, from 1: ExecuteResponse.taken tells of them. 0 in others."""
     @property
@@ -86,17 +87,45 @@ class ExecuteRequest(google.protobuf.message.Message):
     def cancelled(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
         """Ids of calls that nobody waits for any more. Unknown ones are ignored."""
 
+    @property
+    def raised(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Raised]:
+        """Calls of earlier messages that are more urgent now. Unknown ones and those that run already are ignored."""
+
     def __init__(
         self,
         *,
         calls: collections.abc.Iterable[Global___Call] | None = ...,
         cancelled: collections.abc.Iterable[builtins.int] | None = ...,
         number: builtins.int = ...,
+        raised: collections.abc.Iterable[Global___Raised] | None = ...,
     ) -> None: ...
-    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["calls", b"calls", "cancelled", b"cancelled", "number", b"number"]
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["calls", b"calls", "cancelled", b"cancelled", "number", b"number", "raised", b"raised"]
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
 
 Global___ExecuteRequest: typing_extensions.TypeAlias = ExecuteRequest
+
+@typing.final
+class Raised(google.protobuf.message.Message):
+    """A call that is more urgent than it was when it was sent: somebody else waits for it, too."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ID_FIELD_NUMBER: builtins.int
+    PRIORITY_FIELD_NUMBER: builtins.int
+    id: builtins.int
+    """The call."""
+    priority: forebay.tasks.v1.task_pb2.Priority.ValueType
+    """How urgent it is now. A lower one than it has is ignored."""
+    def __init__(
+        self,
+        *,
+        id: builtins.int = ...,
+        priority: forebay.tasks.v1.task_pb2.Priority.ValueType = ...,
+    ) -> None: ...
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["id", b"id", "priority", b"priority"]
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+
+Global___Raised: typing_extensions.TypeAlias = Raised
 
 @typing.final
 class Call(google.protobuf.message.Message):
@@ -235,9 +264,14 @@ class ExecuteResponse(google.protobuf.message.Message):
     ANSWERS_FIELD_NUMBER: builtins.int
     LOAD_FIELD_NUMBER: builtins.int
     TAKEN_FIELD_NUMBER: builtins.int
+    ANSWERS_DIGEST_FIELD_NUMBER: builtins.int
     taken: builtins.int
     """Number of the latest message with calls that the runner has taken in; 0 before the first. After each message a
     response tells of it, with answers or, where they take longer, without.
+    """
+    answers_digest: builtins.str
+    """In the first response of a stream: what this very process runs, as its Runner.answers_digest says it once it is
+    announced. Answers of the stream are of that and of nothing else. Empty in later responses, and when it is not known.
     """
     @property
     def answers(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Answer]:
@@ -253,10 +287,11 @@ class ExecuteResponse(google.protobuf.message.Message):
         answers: collections.abc.Iterable[Global___Answer] | None = ...,
         load: Global___Load | None = ...,
         taken: builtins.int = ...,
+        answers_digest: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: typing_extensions.TypeAlias = typing.Literal["load", b"load"]
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["answers", b"answers", "load", b"load", "taken", b"taken"]
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["answers", b"answers", "answers_digest", b"answers_digest", "load", b"load", "taken", b"taken"]
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
 
 Global___ExecuteResponse: typing_extensions.TypeAlias = ExecuteResponse

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from forebay.tasks.v1 import task_pb2 as forebay_dot_tasks_dot_v1_dot_task__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x66orebay/tasks/v1/envelope.proto\x12\x10\x66orebay.tasks.v1\x1a\x1b\x66orebay/tasks/v1/task.proto\"\xcf\x05\n\x08\x45nvelope\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n\x06tenant\x18\x02 \x01(\tR\x06tenant\x12\x12\n\x04spec\x18\x03 \x01(\x0cR\x04spec\x12\x16\n\x06sha256\x18\x04 \x01(\x0cR\x06sha256\x12\x14\n\x05model\x18\x05 \x01(\tR\x05model\x12\x36\n\x08priority\x18\x06 \x01(\x0e\x32\x1a.forebay.tasks.v1.PriorityR\x08priority\x12\x12\n\x04pool\x18\x07 \x01(\tR\x04pool\x12$\n\x0e\x63reate_time_ms\x18\x08 \x01(\x03R\x0c\x63reateTimeMs\x12\x1f\n\x0b\x64\x65\x61\x64line_ms\x18\t \x01(\x03R\ndeadlineMs\x12!\n\x0cmax_attempts\x18\n \x01(\x05R\x0bmaxAttempts\x12 \n\x0btraceparent\x18\x0b \x01(\tR\x0btraceparent\x12\"\n\rnot_before_ms\x18\x0c \x01(\x03R\x0bnotBeforeMs\x12\x18\n\x07parents\x18\r \x03(\tR\x07parents\x12Q\n\x11on_parent_failure\x18\x0e \x01(\x0e\x32%.forebay.tasks.v1.ParentFailurePolicyR\x0fonParentFailure\x12#\n\rtakes_outputs\x18\x0f \x01(\x08R\x0ctakesOutputs\x12\x1b\n\treplay_of\x18\x10 \x01(\tR\x08replayOf\x12\x1a\n\x08schedule\x18\x11 \x01(\tR\x08schedule\x12 \n\x0b\x66ingerprint\x18\x12 \x01(\tR\x0b\x66ingerprint\x12\x1a\n\x08revision\x18\x13 \x01(\x05R\x08revision\x12\x1d\n\ninput_size\x18\x14 \x01(\x03R\tinputSize\x12!\n\x0coutput_limit\x18\x15 \x01(\x03R\x0boutputLimit\x12\x12\n\x04kind\x18\x16 \x01(\tR\x04kind\"\x85\x01\n\x0bPublication\x12\x36\n\x08\x65nvelope\x18\x01 \x01(\x0b\x32\x1a.forebay.tasks.v1.EnvelopeR\x08\x65nvelope\x12 \n\x0bpublication\x18\x02 \x01(\x05R\x0bpublication\x12\x1c\n\tisolation\x18\x03 \x01(\tR\tisolation\"K\n\x06\x42undle\x12\x41\n\x0cpublications\x18\x01 \x03(\x0b\x32\x1d.forebay.tasks.v1.PublicationR\x0cpublications\"8\n\x07\x45ndings\x12-\n\x05\x65nded\x18\x01 \x03(\x0b\x32\x17.forebay.tasks.v1.EndedR\x05\x65nded\"L\n\x05\x45nded\x12\x31\n\x05state\x18\x01 \x01(\x0e\x32\x1b.forebay.tasks.v1.TaskStateR\x05state\x12\x10\n\x03ids\x18\x02 \x03(\tR\x03idsb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x66orebay/tasks/v1/envelope.proto\x12\x10\x66orebay.tasks.v1\x1a\x1b\x66orebay/tasks/v1/task.proto\"\x8d\x06\n\x08\x45nvelope\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n\x06tenant\x18\x02 \x01(\tR\x06tenant\x12\x12\n\x04spec\x18\x03 \x01(\x0cR\x04spec\x12\x16\n\x06sha256\x18\x04 \x01(\x0cR\x06sha256\x12\x14\n\x05model\x18\x05 \x01(\tR\x05model\x12\x36\n\x08priority\x18\x06 \x01(\x0e\x32\x1a.forebay.tasks.v1.PriorityR\x08priority\x12\x12\n\x04pool\x18\x07 \x01(\tR\x04pool\x12$\n\x0e\x63reate_time_ms\x18\x08 \x01(\x03R\x0c\x63reateTimeMs\x12\x1f\n\x0b\x64\x65\x61\x64line_ms\x18\t \x01(\x03R\ndeadlineMs\x12!\n\x0cmax_attempts\x18\n \x01(\x05R\x0bmaxAttempts\x12 \n\x0btraceparent\x18\x0b \x01(\tR\x0btraceparent\x12\"\n\rnot_before_ms\x18\x0c \x01(\x03R\x0bnotBeforeMs\x12\x18\n\x07parents\x18\r \x03(\tR\x07parents\x12Q\n\x11on_parent_failure\x18\x0e \x01(\x0e\x32%.forebay.tasks.v1.ParentFailurePolicyR\x0fonParentFailure\x12#\n\rtakes_outputs\x18\x0f \x01(\x08R\x0ctakesOutputs\x12\x1b\n\treplay_of\x18\x10 \x01(\tR\x08replayOf\x12\x1a\n\x08schedule\x18\x11 \x01(\tR\x08schedule\x12 \n\x0b\x66ingerprint\x18\x12 \x01(\tR\x0b\x66ingerprint\x12\x1a\n\x08revision\x18\x13 \x01(\x05R\x08revision\x12\x1d\n\ninput_size\x18\x14 \x01(\x03R\tinputSize\x12!\n\x0coutput_limit\x18\x15 \x01(\x03R\x0boutputLimit\x12\x12\n\x04kind\x18\x16 \x01(\tR\x04kind\x12<\n\tcached_as\x18\x17 \x01(\x0b\x32\x1f.forebay.tasks.v1.CacheQuestionR\x08\x63\x61\x63hedAs\"\x90\x02\n\rCacheQuestion\x12\x1c\n\tnamespace\x18\x01 \x01(\x0cR\tnamespace\x12\x16\n\x06\x64igest\x18\x02 \x01(\x0cR\x06\x64igest\x12\x1a\n\x08identity\x18\x03 \x01(\x0cR\x08identity\x12\x18\n\x07version\x18\x04 \x01(\x03R\x07version\x12\x1b\n\tlooked_up\x18\x05 \x01(\x08R\x08lookedUp\x12\x18\n\x07refresh\x18\x06 \x01(\x08R\x07refresh\x12\x12\n\x04only\x18\x07 \x01(\x08R\x04only\x12\x18\n\x07sampled\x18\x08 \x01(\x08R\x07sampled\x12\x16\n\x06labels\x18\t \x03(\x0cR\x06labels\x12\x16\n\x06\x66light\x18\n \x01(\x0cR\x06\x66light\"\x85\x01\n\x0bPublication\x12\x36\n\x08\x65nvelope\x18\x01 \x01(\x0b\x32\x1a.forebay.tasks.v1.EnvelopeR\x08\x65nvelope\x12 \n\x0bpublication\x18\x02 \x01(\x05R\x0bpublication\x12\x1c\n\tisolation\x18\x03 \x01(\tR\tisolation\"K\n\x06\x42undle\x12\x41\n\x0cpublications\x18\x01 \x03(\x0b\x32\x1d.forebay.tasks.v1.PublicationR\x0cpublications\"8\n\x07\x45ndings\x12-\n\x05\x65nded\x18\x01 \x03(\x0b\x32\x17.forebay.tasks.v1.EndedR\x05\x65nded\"L\n\x05\x45nded\x12\x31\n\x05state\x18\x01 \x01(\x0e\x32\x1b.forebay.tasks.v1.TaskStateR\x05state\x12\x10\n\x03ids\x18\x02 \x03(\tR\x03idsb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,13 +33,15 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'forebay.tasks.v1.envelope_p
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ENVELOPE']._serialized_start=83
-  _globals['_ENVELOPE']._serialized_end=802
-  _globals['_PUBLICATION']._serialized_start=805
-  _globals['_PUBLICATION']._serialized_end=938
-  _globals['_BUNDLE']._serialized_start=940
-  _globals['_BUNDLE']._serialized_end=1015
-  _globals['_ENDINGS']._serialized_start=1017
-  _globals['_ENDINGS']._serialized_end=1073
-  _globals['_ENDED']._serialized_start=1075
-  _globals['_ENDED']._serialized_end=1151
+  _globals['_ENVELOPE']._serialized_end=864
+  _globals['_CACHEQUESTION']._serialized_start=867
+  _globals['_CACHEQUESTION']._serialized_end=1139
+  _globals['_PUBLICATION']._serialized_start=1142
+  _globals['_PUBLICATION']._serialized_end=1275
+  _globals['_BUNDLE']._serialized_start=1277
+  _globals['_BUNDLE']._serialized_end=1352
+  _globals['_ENDINGS']._serialized_start=1354
+  _globals['_ENDINGS']._serialized_end=1410
+  _globals['_ENDED']._serialized_start=1412
+  _globals['_ENDED']._serialized_end=1488
 # @@protoc_insertion_point(module_scope)

@@ -49,6 +49,7 @@ class Envelope(google.protobuf.message.Message):
     INPUT_SIZE_FIELD_NUMBER: builtins.int
     OUTPUT_LIMIT_FIELD_NUMBER: builtins.int
     KIND_FIELD_NUMBER: builtins.int
+    CACHED_AS_FIELD_NUMBER: builtins.int
     id: builtins.str
     """The task's id; its first two digits are its partition."""
     tenant: builtins.str
@@ -101,6 +102,12 @@ class Envelope(google.protobuf.message.Message):
     def parents(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Ids of the tasks that must end before, in the order of the spec's depends_on."""
 
+    @property
+    def cached_as(self) -> Global___CacheQuestion:
+        """What it asks of the result cache. Absent for a task that may not be answered from there, and where nothing is
+        cached.
+        """
+
     def __init__(
         self,
         *,
@@ -126,11 +133,73 @@ class Envelope(google.protobuf.message.Message):
         input_size: builtins.int = ...,
         output_limit: builtins.int = ...,
         kind: builtins.str = ...,
+        cached_as: Global___CacheQuestion | None = ...,
     ) -> None: ...
-    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["create_time_ms", b"create_time_ms", "deadline_ms", b"deadline_ms", "fingerprint", b"fingerprint", "id", b"id", "input_size", b"input_size", "kind", b"kind", "max_attempts", b"max_attempts", "model", b"model", "not_before_ms", b"not_before_ms", "on_parent_failure", b"on_parent_failure", "output_limit", b"output_limit", "parents", b"parents", "pool", b"pool", "priority", b"priority", "replay_of", b"replay_of", "revision", b"revision", "schedule", b"schedule", "sha256", b"sha256", "spec", b"spec", "takes_outputs", b"takes_outputs", "tenant", b"tenant", "traceparent", b"traceparent"]
+    _HasFieldArgType: typing_extensions.TypeAlias = typing.Literal["cached_as", b"cached_as"]
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["cached_as", b"cached_as", "create_time_ms", b"create_time_ms", "deadline_ms", b"deadline_ms", "fingerprint", b"fingerprint", "id", b"id", "input_size", b"input_size", "kind", b"kind", "max_attempts", b"max_attempts", "model", b"model", "not_before_ms", b"not_before_ms", "on_parent_failure", b"on_parent_failure", "output_limit", b"output_limit", "parents", b"parents", "pool", b"pool", "priority", b"priority", "replay_of", b"replay_of", "revision", b"revision", "schedule", b"schedule", "sha256", b"sha256", "spec", b"spec", "takes_outputs", b"takes_outputs", "tenant", b"tenant", "traceparent", b"traceparent"]
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
 
 Global___Envelope: typing_extensions.TypeAlias = Envelope
+
+@typing.final
+class CacheQuestion(google.protobuf.message.Message):
+    """What a task asks of the result cache. Whoever executes it under another identity than this has another question."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: builtins.int
+    DIGEST_FIELD_NUMBER: builtins.int
+    IDENTITY_FIELD_NUMBER: builtins.int
+    VERSION_FIELD_NUMBER: builtins.int
+    LOOKED_UP_FIELD_NUMBER: builtins.int
+    REFRESH_FIELD_NUMBER: builtins.int
+    ONLY_FIELD_NUMBER: builtins.int
+    SAMPLED_FIELD_NUMBER: builtins.int
+    LABELS_FIELD_NUMBER: builtins.int
+    FLIGHT_FIELD_NUMBER: builtins.int
+    namespace: builtins.bytes
+    """The tag of the namespace that asks."""
+    digest: builtins.bytes
+    """The keyed digest of the question."""
+    identity: builtins.bytes
+    """The identity of the model that the digest is of: what its runners announced."""
+    version: builtins.int
+    """The version that the digest is of; 0 for a model without versions."""
+    looked_up: builtins.bool
+    """Whether it was looked for when the task was accepted, and was not there."""
+    refresh: builtins.bool
+    """Copied from the spec."""
+    only: builtins.bool
+    """Copied from the spec."""
+    sampled: builtins.bool
+    """Whether the answer is one of many that may come."""
+    flight: builtins.bytes
+    """Names the computation that it shares with others, where that is not the digest: tasks that insist on a new answer
+    share none with those that do not.
+    """
+    @property
+    def labels(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.bytes]:
+        """The tags of its labels, by which what is kept of its answer can be purged."""
+
+    def __init__(
+        self,
+        *,
+        namespace: builtins.bytes = ...,
+        digest: builtins.bytes = ...,
+        identity: builtins.bytes = ...,
+        version: builtins.int = ...,
+        looked_up: builtins.bool = ...,
+        refresh: builtins.bool = ...,
+        only: builtins.bool = ...,
+        sampled: builtins.bool = ...,
+        labels: collections.abc.Iterable[builtins.bytes] | None = ...,
+        flight: builtins.bytes = ...,
+    ) -> None: ...
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["digest", b"digest", "flight", b"flight", "identity", b"identity", "labels", b"labels", "looked_up", b"looked_up", "namespace", b"namespace", "only", b"only", "refresh", b"refresh", "sampled", b"sampled", "version", b"version"]
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+
+Global___CacheQuestion: typing_extensions.TypeAlias = CacheQuestion
 
 @typing.final
 class Publication(google.protobuf.message.Message):

@@ -55,6 +55,48 @@ PRIORITY_LOW: Priority.ValueType  # 4
 """Batch and background."""
 Global___Priority: typing_extensions.TypeAlias = Priority
 
+class _CacheMode:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _CacheModeEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_CacheMode.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    CACHE_MODE_UNSPECIFIED: _CacheMode.ValueType  # 0
+    """Means DEFAULT."""
+    CACHE_MODE_DEFAULT: _CacheMode.ValueType  # 1
+    """Answered from the cache, or executed and the answer kept. Tasks that cost less to execute than to look for are
+    executed, and their answers not kept.
+    """
+    CACHE_MODE_BYPASS: _CacheMode.ValueType  # 2
+    """Executed; nothing is looked up or kept."""
+    CACHE_MODE_REFRESH: _CacheMode.ValueType  # 3
+    """Executed and the answer kept, in place of what was there."""
+    CACHE_MODE_ONLY: _CacheMode.ValueType  # 4
+    """Answered from the cache or not at all: refused with NOT_FOUND when the answer is not there, also where nothing is
+    cached. A task that waits for its time or for other tasks is looked up when it could start, and fails then with
+    reason ANSWER_NOT_CACHED.
+    """
+
+class CacheMode(_CacheMode, metaclass=_CacheModeEnumTypeWrapper):
+    """What a task or a call wants of the result cache."""
+
+CACHE_MODE_UNSPECIFIED: CacheMode.ValueType  # 0
+"""Means DEFAULT."""
+CACHE_MODE_DEFAULT: CacheMode.ValueType  # 1
+"""Answered from the cache, or executed and the answer kept. Tasks that cost less to execute than to look for are
+executed, and their answers not kept.
+"""
+CACHE_MODE_BYPASS: CacheMode.ValueType  # 2
+"""Executed; nothing is looked up or kept."""
+CACHE_MODE_REFRESH: CacheMode.ValueType  # 3
+"""Executed and the answer kept, in place of what was there."""
+CACHE_MODE_ONLY: CacheMode.ValueType  # 4
+"""Answered from the cache or not at all: refused with NOT_FOUND when the answer is not there, also where nothing is
+cached. A task that waits for its time or for other tasks is looked up when it could start, and fails then with
+reason ANSWER_NOT_CACHED.
+"""
+Global___CacheMode: typing_extensions.TypeAlias = CacheMode
+
 class _TaskState:
     ValueType = typing.NewType("ValueType", builtins.int)
     V: typing_extensions.TypeAlias = ValueType
@@ -276,6 +318,7 @@ class TaskSpec(google.protobuf.message.Message):
     DEPENDS_ON_FIELD_NUMBER: builtins.int
     ON_PARENT_FAILURE_FIELD_NUMBER: builtins.int
     IDEMPOTENCY_KEY_FIELD_NUMBER: builtins.int
+    CACHE_FIELD_NUMBER: builtins.int
     LABELS_FIELD_NUMBER: builtins.int
     INPUTS_FROM_FIELD_NUMBER: builtins.int
     model: builtins.str
@@ -298,6 +341,8 @@ class TaskSpec(google.protobuf.message.Message):
     fields that differ.
     At most 256 characters. Kept for 24 hours unless the servers are set otherwise. Default: none.
     """
+    cache: Global___CacheMode.ValueType
+    """What it wants of the result cache. Default DEFAULT. INVALID_ARGUMENT for a number that is no mode."""
     @property
     def generate(self) -> forebay.tasks.v1.inputs_pb2.GenerateInput:
         """For language models."""
@@ -353,12 +398,13 @@ class TaskSpec(google.protobuf.message.Message):
         depends_on: collections.abc.Iterable[Global___Dependency] | None = ...,
         on_parent_failure: Global___ParentFailurePolicy.ValueType = ...,
         idempotency_key: builtins.str = ...,
+        cache: Global___CacheMode.ValueType = ...,
         labels: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
         inputs_from: collections.abc.Iterable[Global___InputReference] | None = ...,
     ) -> None: ...
     _HasFieldArgType: typing_extensions.TypeAlias = typing.Literal["deadline", b"deadline", "embed", b"embed", "generate", b"generate", "input", b"input", "not_before", b"not_before", "retry", b"retry", "tensors", b"tensors"]
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["deadline", b"deadline", "depends_on", b"depends_on", "embed", b"embed", "generate", b"generate", "idempotency_key", b"idempotency_key", "input", b"input", "inputs_from", b"inputs_from", "labels", b"labels", "model", b"model", "not_before", b"not_before", "on_parent_failure", b"on_parent_failure", "pool", b"pool", "priority", b"priority", "retry", b"retry", "tensors", b"tensors"]
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["cache", b"cache", "deadline", b"deadline", "depends_on", b"depends_on", "embed", b"embed", "generate", b"generate", "idempotency_key", b"idempotency_key", "input", b"input", "inputs_from", b"inputs_from", "labels", b"labels", "model", b"model", "not_before", b"not_before", "on_parent_failure", b"on_parent_failure", "pool", b"pool", "priority", b"priority", "retry", b"retry", "tensors", b"tensors"]
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_input: typing_extensions.TypeAlias = typing.Literal["generate", "tensors", "embed"]
     _WhichOneofArgType_input: typing_extensions.TypeAlias = typing.Literal["input", b"input"]
@@ -439,6 +485,11 @@ class Result(google.protobuf.message.Message):
     EMBED_FIELD_NUMBER: builtins.int
     USAGE_FIELD_NUMBER: builtins.int
     TIMING_FIELD_NUMBER: builtins.int
+    SAMPLED_FIELD_NUMBER: builtins.int
+    sampled: builtins.bool
+    """Whether it is one of many that could have come: it was sampled without a seed, and a setting lets such answers be
+    cached. Only of a cached one.
+    """
     @property
     def generate(self) -> forebay.tasks.v1.inputs_pb2.GenerateOutput:
         """Of a language model."""
@@ -457,7 +508,7 @@ class Result(google.protobuf.message.Message):
 
     @property
     def timing(self) -> Global___Timing:
-        """How long it took. Set by the runner."""
+        """How long it took. Set by the runner; absent when nothing was executed for the task."""
 
     def __init__(
         self,
@@ -467,10 +518,11 @@ class Result(google.protobuf.message.Message):
         embed: forebay.tasks.v1.inputs_pb2.EmbedOutput | None = ...,
         usage: Global___Usage | None = ...,
         timing: Global___Timing | None = ...,
+        sampled: builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: typing_extensions.TypeAlias = typing.Literal["embed", b"embed", "generate", b"generate", "output", b"output", "tensors", b"tensors", "timing", b"timing", "usage", b"usage"]
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["embed", b"embed", "generate", b"generate", "output", b"output", "tensors", b"tensors", "timing", b"timing", "usage", b"usage"]
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["embed", b"embed", "generate", b"generate", "output", b"output", "sampled", b"sampled", "tensors", b"tensors", "timing", b"timing", "usage", b"usage"]
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_output: typing_extensions.TypeAlias = typing.Literal["generate", "tensors", "embed"]
     _WhichOneofArgType_output: typing_extensions.TypeAlias = typing.Literal["output", b"output"]
@@ -526,6 +578,7 @@ class Task(google.protobuf.message.Message):
     START_TIME_FIELD_NUMBER: builtins.int
     END_TIME_FIELD_NUMBER: builtins.int
     RUNNER_FIELD_NUMBER: builtins.int
+    CACHED_FIELD_NUMBER: builtins.int
     ERROR_FIELD_NUMBER: builtins.int
     RESULT_FIELD_NUMBER: builtins.int
     EVENTS_FIELD_NUMBER: builtins.int
@@ -545,6 +598,10 @@ class Task(google.protobuf.message.Message):
     """Who owns it. From authentication."""
     runner: builtins.str
     """The runner of its latest attempt. Empty before."""
+    cached: builtins.bool
+    """Whether nothing was executed for this task: its result came from the result cache, or was computed for another task
+    or call that asked the same at the same time.
+    """
     uncharged_attempts: builtins.int
     """Attempts that do not count against max_attempts: handed back before they began, or lost with a runner that may
     have died of another task.
@@ -603,6 +660,7 @@ class Task(google.protobuf.message.Message):
         start_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         end_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         runner: builtins.str = ...,
+        cached: builtins.bool = ...,
         error: google.rpc.status_pb2.Status | None = ...,
         result: Global___Result | None = ...,
         events: collections.abc.Iterable[Global___TaskEvent] | None = ...,
@@ -613,7 +671,7 @@ class Task(google.protobuf.message.Message):
     ) -> None: ...
     _HasFieldArgType: typing_extensions.TypeAlias = typing.Literal["create_time", b"create_time", "end_time", b"end_time", "error", b"error", "last_error", b"last_error", "outcome", b"outcome", "queue_time", b"queue_time", "result", b"result", "spec", b"spec", "start_time", b"start_time"]
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["attempt", b"attempt", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "events", b"events", "id", b"id", "last_error", b"last_error", "outcome", b"outcome", "publication", b"publication", "queue_time", b"queue_time", "replay_of", b"replay_of", "result", b"result", "runner", b"runner", "schedule", b"schedule", "spec", b"spec", "start_time", b"start_time", "state", b"state", "tenant", b"tenant", "uncharged_attempts", b"uncharged_attempts"]
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["attempt", b"attempt", "cached", b"cached", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "events", b"events", "id", b"id", "last_error", b"last_error", "outcome", b"outcome", "publication", b"publication", "queue_time", b"queue_time", "replay_of", b"replay_of", "result", b"result", "runner", b"runner", "schedule", b"schedule", "spec", b"spec", "start_time", b"start_time", "state", b"state", "tenant", b"tenant", "uncharged_attempts", b"uncharged_attempts"]
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_outcome: typing_extensions.TypeAlias = typing.Literal["error", "result"]
     _WhichOneofArgType_outcome: typing_extensions.TypeAlias = typing.Literal["outcome", b"outcome"]
