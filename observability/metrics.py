@@ -19,6 +19,7 @@ from prometheus_client import (
 )
 
 from observability import names
+from observability.caching import CacheMetrics
 from observability.generation import GenerationMetrics, Holdings
 from observability.histogram import BatchHistogram
 from observability.scrape import page, serve_metrics
@@ -81,7 +82,12 @@ class _Names:
 
 
 class _Finished:
-    """Counts ends of tasks: gateway (cancelled), scheduler (expired, given up) and runner (the rest)."""
+    """Counts ends of tasks, in the process that brings them about: the gateway those that are cancelled, or answered by
+    the result cache as they are submitted; the scheduler those that the cache answers later, and those whose deadline
+    had passed when they were to start; the runner what it executed.
+
+    Counted by none: what the sweep ends (deadlines, attempts whose runner was lost), and children whose parents failed.
+    """
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._finished = Counter(
@@ -144,6 +150,8 @@ class GatewayMetrics(_Finished, _Batches):
         )
 
         self._model = _Names()
+        self.cache: Final = CacheMetrics(registry, self._model)
+        """What the result cache counts; nothing is shown of a gateway without one."""
         self._direct = BatchHistogram(
             names.DIRECT_CALL_DURATION,
             "Duration of calls of clients that wait on the line; streams to their last message",
@@ -217,6 +225,8 @@ class SchedulerMetrics(_Finished, _Batches):
             names.TASK_QUEUE_DURATION, "From acceptance to the lease", (names.LABEL_LEVEL,), SECONDS, registry
         )
         self._model = _Names()
+        self.cache: Final = CacheMetrics(registry, self._model)
+        """What comes of tasks that may be answered without a run; nothing is shown where nothing is cached."""
         self._prediction = BatchHistogram(
             names.PREDICTION_ERROR,
             "Work that tasks did cost, divided by what was expected of them",
