@@ -1,15 +1,24 @@
 """What an ONNX model asks for, read from its Protobuf bytes before ONNX Runtime sees it: which other files it names,
 whose operators it wants, how large and how deep its graphs are.
 
-Only the fields that lead to a tensor are followed; weights are skipped, not read. Field numbers are those of
-onnx.proto (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto).
+Only the fields that lead to a tensor are followed; weights are skipped, not read.
 """
 
 import mmap
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from inference.onnx_messages import (
+    CHILDREN,
+    FUNCTION,
+    MODEL,
+    NODE,
+    NODE_NAME,
+    OP_DOMAIN,
+    OP_TYPE,
+    TENSOR,
+    fields,
+)
 from scheduler.errors import ModelUnusable
 
 MAX_DEPTH = 64
@@ -24,30 +33,11 @@ DOMAINS = frozenset(
 )
 """Those that ONNX Runtime's packages have operators for. Others are in libraries that are never loaded here."""
 
-MODEL, GRAPH, NODE, ATTRIBUTE, TENSOR, SPARSE, FUNCTION, TRAINING = range(8)
-
-CHILDREN = {
-    MODEL: {7: GRAPH, 20: TRAINING, 25: FUNCTION},
-    GRAPH: {1: NODE, 5: TENSOR, 15: SPARSE},
-    NODE: {5: ATTRIBUTE},
-    ATTRIBUTE: {5: TENSOR, 6: GRAPH, 10: TENSOR, 11: GRAPH, 22: SPARSE, 23: SPARSE},
-    TENSOR: {},
-    SPARSE: {1: TENSOR, 2: TENSOR},
-    FUNCTION: {7: NODE},
-    TRAINING: {1: GRAPH, 2: GRAPH},
-}
-"""By kind of message: the fields that lead on, and to what."""
-
 EXTERNAL_DATA = 13
 """In a tensor: repeated pairs of strings; the value of the key `location` is a path."""
 
-NODE_NAME, OP_TYPE, OP_DOMAIN = 3, 4, 7
-"""In a node: its name, and the name and the domain of its operator."""
-
 FUNCTION_DOMAIN = 10
 """In a function: where its name is known."""
-
-VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 
 
 @dataclass(slots=True)
@@ -112,7 +102,7 @@ def _walk(data: mmap.mmap, start: int, end: int, kind: int, depth: int, found: _
         raise ValueError("its graphs are nested too deeply")
     children = CHILDREN[kind]
     led_on = False
-    for number, first, last in _fields(data, start, end):
+    for number, first, last in fields(data, start, end):
         child = children.get(number)
         if child is not None:
             led_on = True
@@ -140,55 +130,15 @@ def _walk(data: mmap.mmap, start: int, end: int, kind: int, depth: int, found: _
 def _described(data: mmap.mmap, start: int, end: int) -> str:
     """Return a node for messages: its operator, and its name if it has one."""
     texts = {NODE_NAME: "", OP_TYPE: ""}
-    for number, first, last in _fields(data, start, end):
+    for number, first, last in fields(data, start, end):
         if number in texts:
             texts[number] = data[first:last].decode(errors="replace")
     return f"node {texts[NODE_NAME]!r} ({texts[OP_TYPE]})" if texts[NODE_NAME] else f"a node {texts[OP_TYPE]}"
 
 
-def _fields(data: mmap.mmap, start: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """Yield number, start and end of each length-delimited field."""
-    at = start
-    while at < end:
-        tag, at = _varint(data, at)
-        wire = tag & 7
-        if wire == BYTES:
-            length, at = _varint(data, at)
-            if at + length > end:
-                raise ValueError("a field is longer than the message around it")
-            yield tag >> 3, at, at + length
-            at += length
-        elif wire == VARINT:
-            _, at = _varint(data, at)
-        elif wire == FIXED64:
-            at += 8
-        elif wire == FIXED32:
-            at += 4
-        else:
-            raise ValueError(f"wire type {wire} at byte {at}")
-    if at != end:
-        raise ValueError("a field is longer than the message around it")
-
-
-def _varint(data: mmap.mmap, at: int) -> tuple[int, int]:
-    """Read a number of at most ten bytes; return it and where the next field begins."""
-    value = data[at]
-    at += 1
-    if value < 0x80:
-        return value, at
-    value &= 0x7F
-    for shift in range(7, 70, 7):
-        byte = data[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, at
-    raise ValueError(f"a number of more than ten bytes at byte {at}")
-
-
 def _pair(data: mmap.mmap, start: int, end: int) -> tuple[bytes, bytes]:
     """Read a StringStringEntryProto; of a repeated field the last counts, as in Protobuf."""
     pair = {1: b"", 2: b""}
-    for number, first, last in _fields(data, start, end):
+    for number, first, last in fields(data, start, end):
         pair[number] = data[first:last]
     return pair[1], pair[2]

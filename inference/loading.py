@@ -4,16 +4,20 @@ from collections.abc import Callable
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from inference.artifacts import EMBED_CONFIG, GENAI_CONFIG, MODEL_FILE
 from inference.engine import Engine, ModelCard, SharesRuns
+from inference.model_digest import ModelTraits, model_traits
 from inference.providers import installed_runtime
 from inference.repository.completion import config_for
 from inference.repository.folder import ModelFolder, read_folder
 from inference.repository.tuning import gpu_place, tuned
 from inference.settings import EngineSettings
 from scheduler.errors import ModelUnusable
+
+if TYPE_CHECKING:
+    from inference.ensemble.engine import EnsembleEngine
 
 Report = Callable[[str], None]
 
@@ -54,8 +58,30 @@ def load_engine(
             raise
         raise ModelUnusable(f"{error} (KIND_GPU at {place}: nothing but a GPU may run it)")
     together = engine.together if isinstance(engine, SharesRuns) else 1
-    engine.card = replace(engine.card, config=config_for(folder, engine.card, together=together))
+    try:
+        traits = model_traits(folder, version, engine.card, settings, _traits_inside(folder, engine))
+    except BaseException:
+        engine.close()
+        raise
+    engine.card = replace(
+        engine.card,
+        config=config_for(folder, engine.card, together=together),
+        answers_digest=traits.digest,
+        unsteady_chats=traits.unsteady_chats,
+        draws=traits.draws,
+    )
     return engine
+
+
+def _traits_inside(folder: ModelFolder, engine: Engine) -> dict[str, ModelTraits]:
+    """Return what is announced of the models that an ensemble is made of, by their place and name."""
+    if not folder.is_ensemble:
+        return {}
+    cards = cast("EnsembleEngine", engine).member_cards
+    return {
+        f"{place} {name}": ModelTraits(card.answers_digest, card.unsteady_chats, card.draws)
+        for place, (name, card) in enumerate(cards)
+    }
 
 
 def _open(

@@ -51,3 +51,9 @@ class ModelCard:
     """Numbers in a vector of an embedding model."""
     config: bytes = b""
     """A serialised inference.ModelConfig for clients that ask for it."""
+    answers_digest: str = ""
+    """SHA-256, hexadecimal, over everything that can change an answer: see `inference.model_digest`."""
+    unsteady_chats: bool = False
+    """Whether its chat template writes the time, or something at random."""
+    draws: bool = False
+    """Whether its graph draws random numbers."""

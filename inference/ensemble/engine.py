@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from inference.engine import (
     Done,
     Failed,
+    ModelCard,
     Request,
     RunCounts,
     SequencePlace,
@@ -72,6 +73,11 @@ class EnsembleEngine:
             for member in members:
                 member.engine.close()
             raise
+
+    @property
+    def member_cards(self) -> Sequence[tuple[str, ModelCard]]:
+        """Name and card of each of its models, in the order of the steps."""
+        return [(member.name, member.engine.card) for member in self._engines]
 
     @property
     def capacity(self) -> int:

@@ -8,6 +8,7 @@ waits for ever.
 
 from collections import OrderedDict
 from collections.abc import Hashable, Iterable, MutableMapping
+from dataclasses import replace
 from typing import TypeVar
 
 from inference.runner.job import Job
@@ -95,6 +96,19 @@ class AdmissionQueue:
     def remove(self, key: str) -> bool:
         """Forget a task; False when it does not wait here."""
         return _remove(self._waiting, key) or (bool(self._groups) and _remove(self._groups, key))
+
+    def raise_level(self, key: str, level: Level) -> None:
+        """Let an ordinary task wait behind those of a higher level. Does nothing for one that does not wait here."""
+        for line in self._waiting.values():
+            task = line.find(key)
+            if task is not None:
+                if level < task.level:
+                    self.remove(key)
+                    task.level = level
+                    if task.request is not None:
+                        task.request = replace(task.request, level=level)
+                    self.add((task,))
+                return
 
     def clear(self) -> list[Job]:
         """Remove and return everything that waits."""

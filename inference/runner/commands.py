@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from inference.engine import RunCounts
 from inference.runner.job import Job
 from scheduler.policies.policy import Policy
+from scheduler.states import Level
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,14 @@ class Cancel:
     """Forget tasks, waiting or running."""
 
     keys: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Raise:
+    """Let a task that waits go on waiting at a higher level."""
+
+    key: str
+    level: Level
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,4 +57,4 @@ class Stop:
     """Forget everything, close the engine and end."""
 
 
-Command = Admit | Cancel | HandBack | Follow | Count | Stop
+Command = Admit | Cancel | Raise | HandBack | Follow | Count | Stop

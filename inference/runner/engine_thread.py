@@ -13,7 +13,7 @@ from typing import Final
 from inference.engine import Engine, Interruptible, RunCounts
 from inference.journal import JournalWriter
 from inference.runner.admission import AdmissionQueue
-from inference.runner.commands import Admit, Cancel, Command, Count, Follow, HandBack, Stop
+from inference.runner.commands import Admit, Cancel, Command, Count, Follow, HandBack, Raise, Stop
 from inference.runner.engine_turns import EngineTurns
 from inference.runner.inside import Inside
 from inference.runner.job import Job
@@ -22,6 +22,7 @@ from inference.runner.to_loop import EngineEvents, ToLoop
 from inference.runner.watchdog import Watchdog
 from observability.generation import GenerationMetrics, Holdings
 from scheduler.policies.policy import Policy
+from scheduler.states import Level
 
 SECOND_INTERRUPT_S: Final = 0.05
 """After this a cancelled request is interrupted once more: the first time may have come just before its run began."""
@@ -108,6 +109,10 @@ class EngineThread:
         if self._interruptible is not None:
             self._interrupt(keys)
             self._loop.call_later(SECOND_INTERRUPT_S, self._interrupt, keys)
+
+    def raise_level(self, key: str, level: Level) -> None:
+        """Let a task wait at a higher level; one that runs goes on as it was."""
+        self._tell(Raise(key, level))
 
     def hand_back(self) -> None:
         """Give back everything that waits, through `EngineEvents.returned`."""

@@ -27,7 +27,7 @@ from inference.engine import (
 )
 from inference.model_errors import failure_of, wants_memory
 from inference.runner.admission import AdmissionQueue
-from inference.runner.commands import Admit, Cancel, Command, Count, Follow, HandBack, Stop
+from inference.runner.commands import Admit, Cancel, Command, Count, Follow, HandBack, Raise, Stop
 from inference.runner.generation_report import GenerationReport
 from inference.runner.inside import Inside
 from inference.runner.job import Job
@@ -217,6 +217,8 @@ class EngineTurns:
                                 self._at_once.discard(key)
                                 self._inside.leave(key)
                         self._measuring.leave(keys)
+                    case Raise(key, level):
+                        self._queue.raise_level(key, level)
                     case HandBack():
                         self._to_loop.give_back([task.key for task in self._queue.clear()])
                     case Follow(policy):

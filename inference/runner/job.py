@@ -17,7 +17,7 @@ LEVELS: Final[dict[int, Level]] = {level.value: level for level in Level}
 @dataclass(slots=True, eq=False)
 class Job:
     """One request on its way through the engine. The event loop owns it, except `admitted_s`, `work_s` and
-    `execute_s`, which the engine thread sets before it tells of the end.
+    `execute_s`, which the engine thread sets before it tells of the end, and `level`, which it raises.
     """
 
     key: str

@@ -185,7 +185,8 @@ class Runner:
             card, self._thread, stores.outcomes, clock, telemetry, self._tally, self._journal
         )
         calls = self._calls = CallTable(
-            card.kind, settings.model, self._thread, telemetry, self._tally, self._weigh, self._journal
+            *(card.kind, settings.model, self._thread, telemetry, self._tally, self._weigh, self._journal),
+            answers_digest=card.answers_digest,
         )
         self._ways = BothWays(workload, calls)
         keeper = LeaseKeeper(stores.leases, clock, workload)

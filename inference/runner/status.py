@@ -78,6 +78,9 @@ class StatusBoard:
         runner.capacity = capacity
         runner.batch_invariant = card.batch_invariant
         runner.cache_tokens = cache_tokens
+        runner.answers_digest = card.answers_digest
+        runner.unsteady_chats = card.unsteady_chats
+        runner.draws = card.draws
         runner.load_duration.FromNanoseconds(int((time.monotonic() - self._began_s) * 1e9))
         self._model = models.Model(
             name=runner.model,

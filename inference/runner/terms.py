@@ -25,6 +25,7 @@ class Terms:
 
     def __init__(self, engine: Engine, settings: RunnerSettings) -> None:
         self._settings = settings
+        self._answers_digest = engine.card.answers_digest
         self._slots = engine.together if isinstance(engine, SharesRuns) else engine.capacity
         generates = engine.card.kind is EngineKind.GENERATE
         sized = not generates and not settings.credits
@@ -56,4 +57,6 @@ class Terms:
             zone=settings.zone,
             weight=settings.weight,
             slots=self._slots,
+            version=settings.version,
+            answers_digest=self._answers_digest,
         )

@@ -55,6 +55,10 @@ class WaitingLine:
             places += task.places
         return taken, places
 
+    def find(self, key: str) -> Job | None:
+        """Return a task; None when it does not wait here."""
+        return self._tasks.get(key)
+
     def remove(self, key: str) -> bool:
         """Forget a task; False when it does not wait here."""
         return self._tasks.pop(key, None) is not None

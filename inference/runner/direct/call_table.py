@@ -21,6 +21,7 @@ from inference.runner.direct.deadlines import Deadlines
 from inference.runner.direct.held_call import HeldCall
 from inference.runner.direct.outbox import ANSWER_BYTES, MOST_PENDING_BYTES, Outbox
 from inference.runner.direct.reading import read_call
+from inference.runner.job import LEVELS
 from inference.runner.tally import Tally
 from inference.runner.telemetry import Telemetry
 from observability.propagation import trace_id_of
@@ -31,6 +32,7 @@ from scheduler.errors import (
     RunnerCrashed,
     ShuttingDown,
 )
+from scheduler.states import Level
 
 MOST_CALLS: Final = 4096
 """Calls that a runner holds; more are refused, to be tried elsewhere."""
@@ -52,6 +54,10 @@ class Executor(Protocol):
         """Forget calls, waiting or running."""
         ...
 
+    def raise_level(self, key: str, level: Level) -> None:
+        """Let a call wait at a higher level; one that runs goes on as it was."""
+        ...
+
 
 class CallTable:
     """The calls of all gateways. The event loop owns it; every method takes a batch."""
@@ -66,18 +72,21 @@ class CallTable:
         load: Callable[[Load], None],
         journal: JournalWriter | None = None,
         *,
+        answers_digest: str = "",
         most_calls: int = MOST_CALLS,
         most_bytes: int = MOST_BYTES,
         most_pending_bytes: int = MOST_PENDING_BYTES,
     ) -> None:
-        """`kind` and `model` say what is served; `load` fills in what the runner has to do. More calls, or more bytes
-        of their inputs, are refused; a gateway for which more bytes of answers wait is given up.
+        """`kind` and `model` say what is served, `answers_digest` what can change its answers; `load` fills in what the
+        runner has to do. More calls, or more bytes of their inputs, are refused; a gateway for which more bytes of
+        answers wait is given up.
         """
         self._kind = kind
         self._model = model
         self._executor = executor
         self._tally = tally
         self._load = load
+        self._answers_digest = answers_digest
         self._journal = journal
         self._most_calls = most_calls
         self._most_bytes = most_bytes
@@ -101,7 +110,7 @@ class CallTable:
 
     def open(self) -> Outbox:
         """Begin a stream; say `close` at its end."""
-        outbox = Outbox(self._load, self._most_pending_bytes)
+        outbox = Outbox(self._load, self._most_pending_bytes, self._answers_digest)
         self._outboxes[outbox] = f"call-{next(self._streams)}-"
         if self._finished:
             outbox.finish()
@@ -130,6 +139,9 @@ class CallTable:
             if jobs := self._read(outbox, request, time.monotonic()):
                 self._executor.admit(jobs)
                 self._deadlines.watch()
+        for raised in request.raised:
+            if raised.id in outbox.keys:
+                self._executor.raise_level(outbox.keys[raised.id], LEVELS.get(raised.priority, Level.LOW))
         outbox.acknowledge(request.number, at_once=self._kind is not EngineKind.TENSOR)
 
     # From the runner.

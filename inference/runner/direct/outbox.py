@@ -26,9 +26,10 @@ ACKNOWLEDGE_AFTER_S: Final = 0.005
 class Outbox:
     """Collects the messages of one stream. The event loop owns it."""
 
-    def __init__(self, load: Callable[[Load], None], most_bytes: int) -> None:
-        """`load` fills in what the runner has to do."""
+    def __init__(self, load: Callable[[Load], None], most_bytes: int, answers_digest: str = "") -> None:
+        """`load` fills in what the runner has to do; `answers_digest` is of what it runs, told in the first message."""
         self._load = load
+        self._answers_digest = answers_digest
         self._most_bytes = most_bytes
         self._filling = ExecuteResponse()
         self._size = 0
@@ -126,6 +127,8 @@ class Outbox:
         self._pending_bytes -= size
         self._owed = False
         response.taken = self._taken
+        if self._answers_digest:
+            response.answers_digest, self._answers_digest = self._answers_digest, ""
         self._load(response.load)
         return response
 

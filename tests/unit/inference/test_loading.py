@@ -148,6 +148,7 @@ def test_a_file_beside_the_model_decides_which_engine_opens_it(
     where = tmp_path / "m" / versions
     where.mkdir(parents=True)
     (where / mark).write_text("{}")
+    onnx_models.add(where / "model.onnx")
     opened: list[tuple[Path, EngineSettings]] = []
     engine = TensorEngine.open(onnx_models.add(tmp_path / "any.onnx"), CPU, lambda _: None)
 
@@ -179,3 +180,22 @@ def test_what_onnx_runtime_opens_is_a_copy_that_is_gone_afterwards(tmp_path: Pat
     assert isinstance(update, Done)
     assert isinstance(update.output, TensorOutput)
     assert update.output.outputs["y"].tolist() == [[2, 2, 2, 2]]
+
+
+def test_what_is_announced_of_answers_changes_with_the_weights_and_is_the_same_for_the_same(
+    tmp_path: Path,
+) -> None:
+    path = onnx_models.with_external_weights(tmp_path / "m.onnx", "weights.bin")
+    seen = []
+    for weights in (b"\0" * 16, b"\0" * 16, b"\1" * 16):
+        (tmp_path / "weights.bin").write_bytes(weights)
+        card = load_engine(path, CPU, lambda _: None).card
+        assert not card.draws
+        assert not card.unsteady_chats
+        seen.append(card.answers_digest)
+    assert seen[0] == seen[1] != seen[2]
+    assert len(seen[0]) == 64
+
+
+def test_what_is_announced_of_a_model_that_draws_says_so(tmp_path: Path) -> None:
+    assert load_engine(onnx_models.dropout(tmp_path / "m.onnx"), CPU, lambda _: None).card.draws

@@ -525,3 +525,20 @@ def test_a_run_of_any_of_its_models_can_be_interrupted(repository: Path) -> None
     assert not stepping.is_alive()
     assert engine.active == 0
     assert not engine.runs("a")
+
+
+def test_what_an_ensemble_announces_of_its_answers_covers_the_models_that_it_is_made_of(
+    repository: Path,
+) -> None:
+    before = opened(repository / "chain").card.answers_digest
+    assert opened(repository / "chain").card.answers_digest == before
+    versioned(repository / "add", (1,), ADD.replace("max_batch_size: 8", "max_batch_size: 16"))
+    assert opened(repository / "chain").card.answers_digest != before
+
+
+def test_it_draws_when_any_of_its_models_does(repository: Path) -> None:
+    assert not opened(repository / "chain").card.draws
+    onnx_models.dropout(repository / "noisy" / "1" / "model.onnx")
+    steps = step("noisy", "x=in", "y=drawn") + step("noisy", "x=drawn", "y=out")
+    write_ensemble(repository / "noise", steps, [tensor("in", "8")], [tensor("out", "8")])
+    assert opened(repository / "noise").card.draws

@@ -34,6 +34,18 @@ def test_a_higher_level_enters_before_lower_ones_that_came_earlier() -> None:
     assert keys(queue, 3) == ["critical", "normal", "low"]
 
 
+def test_a_task_whose_level_rose_enters_behind_those_of_its_new_level_and_says_so_to_the_engine() -> None:
+    queue = queue_of(normal=Level.NORMAL, low=Level.LOW, last=Level.LOW, high=Level.HIGH)
+    queue.raise_level("last", Level.HIGH)
+    queue.raise_level("high", Level.LOW)
+    queue.raise_level("unknown", Level.CRITICAL)
+    taken = queue.take(4)
+    assert [task.key for task in taken] == ["high", "last", "normal", "low"]
+    assert taken[1].level is Level.HIGH
+    assert taken[1].request is not None and taken[1].request.level is Level.HIGH
+    assert not queue
+
+
 def test_saturated_levels_share_by_weight_and_the_lowest_progresses() -> None:
     queue = AdmissionQueue(WeightedLevels())
     queue.add([held(f"c{i}", Level.CRITICAL) for i in range(200)])

@@ -55,6 +55,20 @@ async def test_a_higher_level_that_comes_later_enters_first() -> None:
     assert engine.order[-2:] == ["critical", "low"]
 
 
+async def test_a_task_that_waits_and_whose_level_rises_enters_before_those_that_were_above_it() -> None:
+    engine, heard = FakeEngine(capacity=1), Heard()
+    engine.go.clear()
+    async with thread_of(engine, heard) as thread:
+        thread.admit([held("first", Level.LOW)])
+        await asyncio.to_thread(engine.stepped.wait, LONGEST_WAIT_S)
+        thread.admit([held("normal", Level.NORMAL), held("low", Level.LOW)])
+        for key in ("low", "first", "unknown"):
+            thread.raise_level(key, Level.CRITICAL)
+        engine.go.set()
+        await heard.until(lambda: len(heard.updates) == 3)
+    assert engine.order[-2:] == ["low", "normal"]
+
+
 async def test_the_first_token_comes_at_once_and_the_rest_waits_for_the_window() -> None:
     engine, heard = FakeEngine(EngineKind.GENERATE), Heard()
     async with thread_of(engine, heard, flush_s=FOREVER_S) as thread:

@@ -276,3 +276,16 @@ def growing(path: Path) -> Path:
         [value("x", ["batch", 1]), value("before", ["batch", "kept"])],
         [value("after", ["batch", None])],
     )
+
+
+def dropout(path: Path) -> Path:
+    """y = x over FP32 [batch, 8], half of it left out at random: a dropout in training mode."""
+    constants = [numpy_helper.from_array(np.array(0.5, np.float32), "ratio"),
+                 numpy_helper.from_array(np.array(True), "training")]  # fmt: skip
+    return save(
+        path,
+        [helper.make_node("Dropout", ["x", "ratio", "training"], ["y"])],
+        [value("x", ["batch", 8])],
+        [value("y", ["batch", 8])],
+        constants,
+    )

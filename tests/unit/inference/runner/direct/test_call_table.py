@@ -10,6 +10,7 @@ import pytest
 from google.rpc import code_pb2
 
 from forebay.runner.v1.runner_service_pb2 import Answer, Call, ExecuteRequest, Load
+from forebay.tasks.v1 import task_pb2
 from inference.engine import (
     Chunk,
     Done,
@@ -45,6 +46,7 @@ class Executor:
     def __init__(self) -> None:
         self.admitted: list[HeldCall] = []
         self.cancelled: list[str] = []
+        self.raised: list[tuple[str, Level]] = []
         self.news = asyncio.Event()
 
     def admit(self, tasks: Sequence[HeldCall]) -> None:
@@ -53,6 +55,9 @@ class Executor:
 
     def cancel(self, keys: Sequence[str]) -> None:
         self.cancelled += keys
+
+    def raise_level(self, key: str, level: Level) -> None:
+        self.raised.append((key, level))
 
 
 class Bench:
@@ -98,6 +103,20 @@ async def test_answers_go_to_the_stream_that_the_call_came_by() -> None:
     assert (answer.id, answer.batch, answer.queue_us, answer.execute_us) == (1, 2, 500_000, 250_000)
     assert len(await told(first)) == 1
     assert len(bench.calls) == 0
+
+
+async def test_a_call_that_became_more_urgent_is_raised_where_it_waits_and_an_unknown_one_is_passed_over() -> (
+    None
+):
+    bench = Bench()
+    outbox, other = bench.calls.open(), bench.calls.open()
+    [job] = bench.send(outbox, tensor_call(1, level=Level.LOW))
+    bench.send(other, tensor_call(1, level=Level.LOW))
+    request = ExecuteRequest()
+    request.raised.add(id=1, priority=task_pb2.PRIORITY_HIGH)
+    request.raised.add(id=2, priority=task_pb2.PRIORITY_HIGH)
+    bench.calls.received(outbox, request)
+    assert bench.executor.raised == [(job.key, Level.HIGH)]
 
 
 async def test_what_a_call_asks_for_reaches_the_engine() -> None:

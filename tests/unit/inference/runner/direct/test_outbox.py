@@ -40,6 +40,17 @@ async def test_what_comes_while_nobody_takes_goes_in_one_message() -> None:
     assert await taken(box) == [4]
 
 
+async def test_the_first_message_says_what_the_runner_runs_and_no_other_does() -> None:
+    box = Outbox(weigh, 1 << 30, "weights")
+    said = []
+    for number in (1, 2):
+        put(box, number)
+        response = await box.next_response()
+        assert response is not None
+        said.append(response.answers_digest)
+    assert said == ["weights", ""]
+
+
 async def test_a_message_that_is_large_is_closed() -> None:
     box = outbox()
     put(box, 1, FULL_BYTES)
