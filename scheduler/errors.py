@@ -15,6 +15,7 @@
     ├── TaskMoved               the task changed while it was being changed; try again
     ├── PolicyMoved             the policy is not the one that the change was meant for
     ├── OutputGone              the wanted part of a stream is no longer kept
+    ├── CacheOff                the gateway has no result cache
     ├── SequenceUnknown         the sequence never began, was idle for too long, or its runner is gone
     ├── Overloaded              a limit is reached; try again later
     │   └── QuotaExceeded       a limit of the policy, on what may wait or come in
@@ -25,6 +26,7 @@
     │   ├── LogUnavailable      the message log
     │   ├── RecordsUnavailable  the record store
     │   ├── ModelNotReady       the runners of the model load it, or cannot be reached
+    │   ├── PurgeNotShared      a purge holds on one gateway, and could not be told or written
     │   ├── RunnerGone          the runner went while it had the call, which it may have begun
     │   └── ShuttingDown        this process takes no more work
     ├── TaskFailure             why a task ended without a result
@@ -116,6 +118,19 @@ class ModelNotFound(NotFound):
     def __init__(self, model: str, pool: str = "", message: str = "") -> None:
         """`model` is as the client named it, version included."""
         super().__init__(model, message or f"no runner of pool {pool} announces a model {model}")
+
+
+class AnswerNotCached(NotFound):
+    """The result cache does not have the answer, and the caller wants it from there or not at all."""
+
+    reason = "ANSWER_NOT_CACHED"
+    kind = "cached answer"
+
+    def __init__(self, model: str, why: str = "") -> None:
+        """`why` is a word for what can never be cached; empty when it is only not there."""
+        super().__init__(
+            model, f"the answer of {model} is not cached" + (f", and cannot be: {why}" if why else "")
+        )
 
 
 class DeadLetterNotFound(NotFound):
@@ -285,6 +300,17 @@ class Unauthenticated(ForebayError):
         )
 
 
+class CacheOff(ForebayError):
+    """The gateway has no result cache."""
+
+    reason = "CACHE_OFF"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this gateway has no result cache: it is started with cache.enabled = true to have one"
+        )
+
+
 class OperatorOnly(ForebayError):
     """The caller does not operate the platform."""
 
@@ -321,6 +347,21 @@ class RecordsUnavailable(ServerUnavailable):
     """The record store does not answer, or its answer did not come in time (outcome unknown)."""
 
     reason = "RECORDS_UNAVAILABLE"
+
+
+class PurgeNotShared(ServerUnavailable):
+    """A purge of the result cache holds on this gateway; the others do not know of it, or its disk would not after a
+    restart. Both are tried until they are done.
+    """
+
+    reason = "PURGE_NOT_SHARED"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the purge holds on this gateway, and the others could not be told, or it could not be written beside the "
+            "entries on disk: both are tried until they are done, unless this gateway ends before; "
+            "purge again to be sure"
+        )
 
 
 class ModelNotReady(ServerUnavailable):

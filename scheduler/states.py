@@ -150,6 +150,20 @@ TABLE: Final[tuple[Move, ...]] = (
         "scheduler, sweeper",
         f"met by the lease script or the sweeper; {_ENDS}",
     ),
+    Move(
+        _S.QUEUED,
+        _E.SUCCEED,
+        _S.SUCCEEDED,
+        "scheduler",
+        f"reason CACHED: its answer is known, nothing is executed for it; {_ENDS}",
+    ),
+    Move(
+        _S.QUEUED,
+        _E.FAIL,
+        _S.FAILED,
+        "scheduler",
+        f"its answer is known to be an error of its input, or is not cached and nothing else is wanted; {_ENDS}",
+    ),
     Move(_S.RUNNING, _E.SUCCEED, _S.SUCCEEDED, "runner", f"result and end of the output stream; {_ENDS}"),
     Move(_S.RUNNING, _E.FAIL, _S.FAILED, "runner", f"an error that no further attempt can mend; {_ENDS}"),
     Move(_S.RUNNING, _E.RETRY, _S.RETRYING, "runner", "error kept; a timer for the backoff"),
@@ -203,4 +217,5 @@ MOVES: Final[dict[tuple[TaskState, Event], TaskState]] = {
 """The table, to look up."""
 
 BIRTHS: Final = frozenset({TaskState.QUEUED, TaskState.SCHEDULED, TaskState.BLOCKED})
-"""States in which a task can begin."""
+"""States in which a task can begin, to go on from there. One whose answer is known when it is accepted begins and ends
+as SUCCEEDED."""

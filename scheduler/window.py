@@ -5,9 +5,12 @@ policy says (policies/backlog.py). The window never asks for more of a lane than
 backlog of any length costs the scheduler the same.
 
 Tasks that a pause holds back are kept apart and count as waiting: `take` never meets them, so while nothing is paused
-pauses cost nothing, and a lane of held tasks stays unread.
+pauses cost nothing, and a lane of held tasks stays unread. So are tasks that wait for an answer, of another that asks
+the same or because their tenant has had its bytes of answers for now (scheduler/service/caching/). No runner can do
+anything for those: up to `per_lane` of them leave their lane its share, so that what is behind them is read.
 """
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Final, Generic
 
@@ -28,20 +31,22 @@ class Window(Generic[EnvelopeT, BundleT]):
 
     def __init__(self, per_lane: int, policy: Policy) -> None:
         self.per_lane = per_lane
-        """Waiting tasks of one lane from which on it is not read."""
+        """Waiting tasks of one lane from which on it is not read; as many more may be set aside."""
         self._backlog: Backlog[WaitingTask[EnvelopeT, BundleT]] = Backlog(policy)
         self._held: list[WaitingTask[EnvelopeT, BundleT]] = []
+        self._aside: set[WaitingTask[EnvelopeT, BundleT]] = set()
         self._waiting: dict[Lane, int] = {}
+        self._waiting_aside: Counter[Lane] = Counter()
         self._holds: Callable[[WaitingTask[EnvelopeT, BundleT]], bool] | None = None
         self._sequence = 0
 
     def has_room(self, lane: Lane) -> bool:
         """Whether the lane may bring another bundle. One bundle may overshoot the bound."""
-        return self._waiting.get(lane, 0) < self.per_lane
+        return self._share(lane) < self.per_lane
 
     def full_lanes(self) -> list[Lane]:
         """Return the lanes that are not read because their share of the window is full."""
-        return [lane for lane, waiting in self._waiting.items() if waiting >= self.per_lane]
+        return [lane for lane in self._waiting if not self.has_room(lane)]
 
     def lanes(self) -> Collection[Lane]:
         """Return the lanes that have brought something so far."""
@@ -99,6 +104,36 @@ class Window(Generic[EnvelopeT, BundleT]):
         self._left(taken)
         return taken
 
+    def set_aside(self, tasks: Iterable[WaitingTask[EnvelopeT, BundleT]]) -> None:
+        """Let tasks that were taken wait here again where `take` does not meet them, until `rejoin` or `leave`."""
+        for task in tasks:
+            self._aside.add(task)
+            self._waiting_aside[task.lane] += 1
+            self._waiting[task.lane] = self._waiting.get(task.lane, 0) + 1
+
+    def set_apart(
+        self, leaves: Callable[[WaitingTask[EnvelopeT, BundleT]], bool]
+    ) -> list[WaitingTask[EnvelopeT, BundleT]]:
+        """Set aside, and return, what `leaves` says of all that may be taken. Looks at every task."""
+        apart = self._backlog.part(leaves)
+        self._aside.update(apart)
+        self._waiting_aside.update(task.lane for task in apart)
+        return apart
+
+    def rejoin(self, tasks: Sequence[WaitingTask[EnvelopeT, BundleT]]) -> None:
+        """Let tasks that were set aside be taken again, in the places that they had."""
+        levels: dict[Level, list[WaitingTask[EnvelopeT, BundleT]]] = {}
+        for task in self._hold_back(tasks):
+            levels.setdefault(task.lane.level, []).append(task)
+        self._no_more_aside(tasks)
+        for level, each in levels.items():
+            self._backlog.extend(level, each)
+
+    def leave(self, tasks: Sequence[WaitingTask[EnvelopeT, BundleT]]) -> None:
+        """Remove tasks that were set aside."""
+        self._no_more_aside(tasks)
+        self._left(tasks)
+
     def correct(self, level: Level, tenant: str, model: str, delta_work_ms: float) -> None:
         """Charge a level and a tenant, for a model, what a task took beyond what was expected of it; below 0 when it
         took less. In milliseconds of one runner's time.
@@ -144,20 +179,26 @@ class Window(Generic[EnvelopeT, BundleT]):
         depths = dict.fromkeys(Level, 0)
         for _, level, queue in self._backlog.queues():
             depths[level] += queue.count
-        for task in self._held:
+        for task in (*self._held, *self._aside):
             depths[task.lane.level] += 1
         return depths
 
     def contents(self) -> list[Contents]:
         """Tell all that waits here. Looks at every task."""
         held: dict[tuple[Level, str, str], list[WaitingTask[EnvelopeT, BundleT]]] = {}
-        for task in self._held:
-            held.setdefault((task.lane.level, task.tenant, task.model), []).append(task)
+        aside: dict[tuple[Level, str, str], list[WaitingTask[EnvelopeT, BundleT]]] = {}
+        for groups, tasks in ((held, self._held), (aside, self._aside)):
+            for task in tasks:
+                groups.setdefault((task.lane.level, task.tenant, task.model), []).append(task)
         return [
             Contents(level, tenant, model, *waits, False)
             for model, level, queue in self._backlog.queues()
             for tenant, waits in queue.contents().items()
-        ] + [Contents(*whose, *count_waits(tasks), True) for whose, tasks in held.items()]
+        ] + [
+            Contents(*whose, *count_waits(tasks), groups is held)
+            for groups in (held, aside)
+            for whose, tasks in groups.items()
+        ]
 
     def models(self) -> set[str]:
         """Return the models that something waits for which is not held back."""
@@ -175,6 +216,14 @@ class Window(Generic[EnvelopeT, BundleT]):
         for task in tasks:
             (self._held if self._holds is not None and self._holds(task) else free).append(task)
         return free
+
+    def _share(self, lane: Lane) -> int:
+        """Count the tasks of a lane that keep it from being read."""
+        return self._waiting.get(lane, 0) - min(self._waiting_aside[lane], self.per_lane)
+
+    def _no_more_aside(self, tasks: Collection[WaitingTask[EnvelopeT, BundleT]]) -> None:
+        self._aside.difference_update(tasks)
+        self._waiting_aside.subtract([task.lane for task in tasks])
 
     def _left(self, tasks: Iterable[WaitingTask[EnvelopeT, BundleT]]) -> None:
         """Count tasks off their lanes."""

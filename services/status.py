@@ -116,6 +116,7 @@ TABLE: Final[Mapping[type[ForebayError], Row]] = {
     errors.NotFound: Row(code_pb2.NOT_FOUND, (_missing,)),
     errors.TaskNotFound: Row(code_pb2.NOT_FOUND, (_task_resource,)),
     errors.ModelNotFound: Row(code_pb2.NOT_FOUND, (_missing,)),
+    errors.AnswerNotCached: Row(code_pb2.NOT_FOUND, (_missing,)),
     errors.DeadLetterNotFound: Row(code_pb2.NOT_FOUND, (_missing,)),
     errors.ScheduleNotFound: Row(code_pb2.NOT_FOUND, (_missing,)),
     errors.PauseNotFound: Row(code_pb2.NOT_FOUND, (_missing,)),
@@ -132,6 +133,7 @@ TABLE: Final[Mapping[type[ForebayError], Row]] = {
     errors.OutputGone: Row(
         code_pb2.OUT_OF_RANGE, metadata=lambda e: {"wanted": str(e.wanted), "first_kept": str(e.first_kept)}
     ),
+    errors.CacheOff: Row(code_pb2.FAILED_PRECONDITION, (_precondition("result cache"),)),
     errors.SequenceUnknown: Row(code_pb2.FAILED_PRECONDITION, (_precondition("sequence"),)),
     errors.Overloaded: Row(code_pb2.RESOURCE_EXHAUSTED, (_retry_info,)),
     errors.QuotaExceeded: Row(code_pb2.RESOURCE_EXHAUSTED, (_retry_info, _quota_failure)),
@@ -141,6 +143,7 @@ TABLE: Final[Mapping[type[ForebayError], Row]] = {
     errors.ServerUnavailable: _UNAVAILABLE,
     errors.LogUnavailable: _UNAVAILABLE,
     errors.RecordsUnavailable: _UNAVAILABLE,
+    errors.PurgeNotShared: _UNAVAILABLE,
     errors.ModelNotReady: _UNAVAILABLE,
     errors.RunnerGone: _UNAVAILABLE,
     errors.ShuttingDown: _UNAVAILABLE,

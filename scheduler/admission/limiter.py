@@ -10,6 +10,7 @@ alone is let in however large its work is expected to be, or it would never be.
 """
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from scheduler.admission.backlog import ALL_LEVELS, ALL_TENANTS, Backlog, Taken, Waiting
@@ -19,6 +20,7 @@ from scheduler.admission.wording import Bound
 from scheduler.policies.policy import Limit
 
 _NOTHING: Final = Waiting()
+NONE_ENDED: Final[Mapping[int, int]] = MappingProxyType({})
 
 
 class Wanted(NamedTuple):
@@ -99,13 +101,17 @@ class Limiter:
         buckets = [(meter.bucket, meter.level) for meter in meters if meter.bucket is not None]
         return Decision([made[key] if key else None for key in met], taken, buckets)
 
-    def settle(self, decision: Decision, recorded: Mapping[int, Waiting]) -> None:
-        """Learn, by level, which of the tasks that were let in were recorded; tokens of the others are given back."""
+    def settle(
+        self, decision: Decision, recorded: Mapping[int, Waiting], ended: Mapping[int, int] = NONE_ENDED
+    ) -> None:
+        """Learn, by level, which of the tasks that were let in were recorded and wait, and how many were recorded as
+        `ended`: those wait for nothing and keep their tokens; tokens of all others are given back.
+        """
         taken = decision.taken
         self.backlog.settle(taken, taken._replace(levels=recorded))
         for bucket, of_level in decision.buckets:
             idle = sum(
-                waiting.tasks - recorded.get(level, _NOTHING).tasks
+                waiting.tasks - recorded.get(level, _NOTHING).tasks - ended.get(level, 0)
                 for level, waiting in taken.levels.items()
                 if of_level in (ALL_LEVELS, level)
             )

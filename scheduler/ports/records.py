@@ -33,7 +33,7 @@ class NewTask(NamedTuple):
     fingerprint: str = ""
     """Digest of the body, compared when the key is met again."""
     state: TaskState = TaskState.QUEUED
-    """QUEUED, SCHEDULED (with `not_before_ms`) or BLOCKED (with `parents`)."""
+    """QUEUED, SCHEDULED (with `not_before_ms`), BLOCKED (with `parents`), or SUCCEEDED with a result that is known."""
     not_before_ms: int = 0
     """0 for at once."""
     parents: tuple[str, ...] = ()
@@ -43,6 +43,12 @@ class NewTask(NamedTuple):
     recovery."""
     model: str = ""
     """The model that executes it: part of the line that counts it. No ',' and no ';'."""
+    result: bytes = b""
+    """SUCCEEDED: its result, a serialised `forebay.tasks.v1.Result`; opaque here."""
+    reason: str = ""
+    """SUCCEEDED: UPPER_SNAKE word for the history."""
+    outputs: tuple[bytes, ...] = ()
+    """SUCCEEDED: its stream, each a serialised `StreamOutputResponse` without its sequence; opaque here."""
 
 
 class Admitted(IntEnum):
@@ -256,8 +262,14 @@ class AdmissionStore(Protocol):
         """Record tasks, keys checked in the same step; answers in order.
 
         The tickets cover the CREATED ones: hand them to `mark_published` after the log's acknowledgement (QUEUED ones
-        published, the others parked, and linked with their parents). A task without a deadline, a key, a time and
-        parents costs nothing for what others have.
+        published, the others parked, and linked with their parents); one that is SUCCEEDED needs none. A task without a
+        deadline, a key, a time and parents costs nothing for what others have.
+        """
+        ...
+
+    async def known(self, tasks: Sequence[NewTask]) -> list[Admission | None]:
+        """Tell of tasks that have a key what `create` would answer, without recording anything; None for one whose key
+        names no task.
         """
         ...
 

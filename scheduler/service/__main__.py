@@ -6,6 +6,7 @@ import sys
 
 from observability import logs
 from scheduler.service.app import build
+from scheduler.service.caching import TaskCacheSettings
 from scheduler.service.settings import SchedulerSettings
 from services import settings
 from services.collecting import collect_seldom
@@ -35,6 +36,7 @@ async def main(stop: asyncio.Event) -> None:
         retention=settings.load(RetentionSettings, section="retention", file=None, environ=environ),
         telemetry=telemetry,
         policy=policy.to_policy(queues.weights),
+        cache=settings.load(TaskCacheSettings, section="cache", file=None, environ=environ),
     ):
         collect_seldom()
         await stop.wait()

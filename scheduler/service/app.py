@@ -6,6 +6,7 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
+from typing import Final
 
 from forebay.dispatch.v1.dispatch_service_pb2_grpc import add_DispatchServiceServicer_to_server
 from observability import names, tracing
@@ -15,6 +16,7 @@ from scheduler.adapters.pulsar import PulsarConsumer, PulsarPublisher
 from scheduler.adapters.pulsar.topics import ensure_topics
 from scheduler.adapters.redis import (
     RedisAdmission,
+    RedisAnswers,
     RedisDeadLetters,
     RedisEvents,
     RedisFollowUps,
@@ -33,6 +35,7 @@ from scheduler.adapters.redis import (
 from scheduler.errors import RunnerLost
 from scheduler.lanes import queue_lanes
 from scheduler.policies.policy import DEFAULT_POLICY, Policy
+from scheduler.service.caching import TaskCacheSettings, open_answers
 from scheduler.service.scheduler import Ports, Scheduler
 from scheduler.service.settings import SchedulerSettings
 from scheduler.states import Level
@@ -48,6 +51,7 @@ from services.log_waiting import until_log_answers
 from services.status import to_status
 
 SERVICE_NAME = "forebay.dispatch.v1.DispatchService"
+_NO_CACHE: Final = TaskCacheSettings()
 
 
 @asynccontextmanager
@@ -60,6 +64,7 @@ async def build(
     retention: RetentionSettings,
     telemetry: TelemetrySettings,
     policy: Policy = DEFAULT_POLICY,
+    cache: TaskCacheSettings = _NO_CACHE,
 ) -> AsyncIterator[str]:
     """Run a scheduler while the context is open; yields the address of its gRPC server.
 
@@ -67,6 +72,7 @@ async def build(
     and closes everything in reverse order. Waits for a broker that is away. Raises StartupRefused, RecordsUnavailable,
     or LogUnavailable when the broker does not open the lanes.
     """
+    cache.check(redis.url)
     kept = retention.limits()
     registry = new_registry()
     member = f"{socket.gethostname()}-{secrets.token_hex(4)}"
@@ -99,6 +105,9 @@ async def build(
             metrics_address = await stack.enter_async_context(
                 serve_metrics(registry, settings.metrics_listen)
             )
+        answers = None
+        if cache.enabled:
+            answers = await stack.enter_async_context(open_answers(cache, clock, random.Random()))
         scheduler = Scheduler(
             member,
             Ports(
@@ -106,6 +115,7 @@ async def build(
                 publisher=publisher,
                 admissions=RedisAdmission(store, kept),
                 leases=RedisLeases(store, kept),
+                answers=RedisAnswers(store, kept),
                 queries=RedisQueries(store, kept),
                 sweeps=RedisSweeps(store, kept),
                 follow_ups=RedisFollowUps(store, kept),
@@ -129,6 +139,7 @@ async def build(
             ).SerializeToString(),
             SchedulerMetrics(registry),
             random.Random(),
+            answers,
         )
         service = Service(
             SERVICE_NAME, lambda server: add_DispatchServiceServicer_to_server(scheduler.servicer, server)

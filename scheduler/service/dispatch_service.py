@@ -21,6 +21,7 @@ from scheduler.errors import InvalidInput, ServerUnavailable, ShuttingDown
 from scheduler.ports.clock import Clock
 from scheduler.ports.records import Hold
 from scheduler.routing.breaker import WINDOW
+from scheduler.service.caching import CachedTasks
 from scheduler.service.entry import Waiting
 from scheduler.service.learning import Learning
 from scheduler.service.rates import Rates
@@ -53,11 +54,14 @@ class DispatchServicer(DispatchServiceServicer):
         learning: Learning,
         credit: asyncio.Event,
         clock: Clock,
+        cached: CachedTasks | None = None,
         *,
         lease_ms: int,
         correct: Callable[[str, Level, str, str, float], None],
     ) -> None:
-        """`correct` hears of which pool, level, tenant and model counters are off, by how many milliseconds of work."""
+        """`cached` hears which runs are over; None where nothing is cached. `correct` hears of which pool, level,
+        tenant and model counters are off, by how many milliseconds of work.
+        """
         self._roster = roster
         self._settlement = settlement
         self._resting = resting
@@ -66,6 +70,7 @@ class DispatchServicer(DispatchServiceServicer):
         self._learning = learning
         self._credit = credit
         self._clock = clock
+        self._cached = cached
         self._lease_ms = lease_ms
         self._correct = correct
         self.closing = asyncio.Event()
@@ -110,6 +115,8 @@ class DispatchServicer(DispatchServiceServicer):
 
     def _detach(self, stream: RunnerStream) -> None:
         held = self._roster.remove(stream)
+        # Perhaps it goes on; but nobody would say when it is through.
+        self._over([running.task for running in held])
         self._resting.rest([running.task for running in held])
         # The writer ends by this.
         stream.close()
@@ -162,8 +169,10 @@ class DispatchServicer(DispatchServiceServicer):
             for level, count in terminal.items():
                 self._rates.ended(stream.pool, level, count)
             self._heard_report(stream, report)
+        self._over(ended)
         self._settlement.settle(ended)
         if returned:
+            self._over([task for task, _ in returned])
             await self._give_back(returned)
 
     def _heard_report(self, stream: RunnerStream, report: Sequence[tuple[Waiting, Settled]]) -> None:
@@ -182,6 +191,11 @@ class DispatchServicer(DispatchServiceServicer):
         outcomes = telling if any(item.failed for _, item in report) else islice(telling, WINDOW)
         if self._roster.outcome(stream, outcomes, self._clock.monotonic()):
             self._credit.set()
+
+    def _over(self, tasks: Sequence[Waiting]) -> None:
+        """Tell those who wait for the runs of tasks that they are over."""
+        if self._cached is not None:
+            self._cached.over(tasks)
 
     async def _give_back(self, returned: Sequence[tuple[Waiting, Hold]]) -> None:
         done = False

@@ -5,7 +5,7 @@ on, over the stream that the runner's `attachment.py` holds, in inference/runner
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from forebay.dispatch.v1.dispatch_service_pb2 import AttachResponse
@@ -18,6 +18,8 @@ from scheduler.ports.clock import Clock
 from scheduler.ports.records import Hold, Lease, LeaseReply, LeaseStore, Wanted
 from scheduler.routing.routers import Routers
 from scheduler.service.assigned import assigned
+from scheduler.service.caching.sorting import Sorting
+from scheduler.service.caching.tasks import CachedTasks
 from scheduler.service.entry import PoolWindow, Waiting
 from scheduler.service.intake import Intake
 from scheduler.service.rates import Rates
@@ -54,10 +56,12 @@ class Dispatcher:
         wake: asyncio.Event,
         clock: Clock,
         metrics: SchedulerMetrics,
+        cached: CachedTasks | None,
         *,
         batch: int,
         lease_ms: int,
     ) -> None:
+        """`cached` sees to tasks that may be answered without a run; None where nothing is cached."""
         self._pool = pool
         self._window = window
         self._intake = intake
@@ -71,6 +75,12 @@ class Dispatcher:
         self._wake = wake
         self._clock = clock
         self._metrics = metrics
+        self._cached = cached
+        self._sorting = (
+            Sorting(pool, window, cached, self._begin, wake, clock) if cached is not None else None
+        )
+        self._beside: asyncio.TaskGroup | None = None
+        """Where what no round waits for is done, while `run` runs."""
         self._batch = batch
         self._lease_ms = lease_ms
         self._expire_early = DEFAULT_POLICY.expire_early
@@ -81,32 +91,48 @@ class Dispatcher:
 
     async def run(self) -> None:
         """Assign for ever, a batch at a time; sleeps while there is no work or no credit."""
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            while await self._round():
-                pass
+        async with asyncio.TaskGroup() as self._beside:
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                while await self._round(self._beside):
+                    pass
 
-    async def _round(self) -> bool:
+    async def _round(self, beside: asyncio.TaskGroup) -> bool:
         now_s = self._clock.monotonic()
-        tasks = self._window.take(
-            self._roster.credits(self._pool, now_s),
-            self._batch,
-            self._roster.reserves(self._pool, now_s),
-            now_ms=self._clock.now_ms(),
-        )
+        credits: Mapping[str, int] = self._roster.credits(self._pool, now_s)
+        reserves: Mapping[str, int] = self._roster.reserves(self._pool, now_s)
+        if self._sorting is not None:
+            credits, reserves = self._sorting.unspoken(credits, reserves)
+        tasks = self._window.take(credits, self._batch, reserves, now_ms=self._clock.now_ms())
         if not tasks:
             return False
         # By identity first: hashing a lane for each task takes longer than the rest of the round.
         lanes: set[Lane] = set({id(task.lane): task.lane for task in tasks}.values())
+        starting = tasks if self._sorting is None else self._sorting.sort_out(tasks, beside)
         self._intake.made_room(lanes)
-        shares, left = share_out(self._roster, self._routers, self._pool, tasks, now_s)
-        self._window.uncharge(left)
-        for task in left:
-            self._window.add(task)
         async with asyncio.TaskGroup() as group:
-            for stream, share in shares.items():
-                group.create_task(self._lease(stream, share))
+            started = self._start(group, starting, now_s)
+        return started or len(starting) < len(tasks)
+
+    def _begin(self, tasks: Sequence[Waiting]) -> None:
+        """Begin to lease tasks that were looked for in the cache; no round waits for that."""
+        assert self._beside is not None, "tasks are looked for while it runs"
+        self._start(self._beside, tasks, self._clock.monotonic())
+
+    def _start(self, group: asyncio.TaskGroup, tasks: Sequence[Waiting], now_s: float) -> bool:
+        """Begin to lease tasks for the runners that they go to; False when there is none for any of them."""
+        if not tasks:
+            return False
+        shares, left = share_out(self._roster, self._routers, self._pool, tasks, now_s)
+        if left:
+            self._window.uncharge(left)
+            self._over(left)
+            # In the places that they had.
+            self._window.set_aside(left)
+            self._window.rejoin(left)
+        for stream, share in shares.items():
+            group.create_task(self._lease(stream, share))
         return bool(shares)
 
     async def _lease(self, stream: RunnerStream, tasks: Sequence[Waiting]) -> None:
@@ -133,8 +159,10 @@ class Dispatcher:
             log.warning("leasing failed: the record store does not answer", extra={"tasks": len(tasks)})
             stream.credits += len(tasks)
             self._window.uncharge(tasks)
+            self._over(tasks)
             self._resting.rest(tasks)
             await self._clock.sleep(BACKOFF_S)
+            self._wake.set()
             return
         finally:
             stream.leasing.difference_update(ids)
@@ -156,8 +184,12 @@ class Dispatcher:
             else:
                 stale.append(task)
         stream.credits += len(tasks) - len(granted)
+        if len(granted) < len(tasks):
+            # No round waits for what was looked for in the cache, and now there is credit again.
+            self._wake.set()
         for not_started in (stale, expired, held):
             self._window.uncharge(not_started)
+            self._over(not_started)
         self._settlement.settle(stale)
         self._settlement.settle(expired)
         self._resting.rest(held)
@@ -181,7 +213,10 @@ class Dispatcher:
             return
         # Another scheduler's sweeper may have ended the attempt before this one: its message is stale now.
         lost = self._roster.lost([task.id for task, reply in granted if reply.attempt > 1])
+        self._over([running.task for running in lost])
         self._settlement.settle(running.task for running in lost)
+        if self._cached is not None:
+            self._cached.leased(stream, granted)
         waits_s: dict[Level, list[float]] = {}
         for task, reply in granted:
             stream.hold(task, reply.attempt)
@@ -196,6 +231,7 @@ class Dispatcher:
     async def _take_back(self, granted: Sequence[tuple[Waiting, LeaseReply]]) -> None:
         """Undo leases whose runner left before it could be told."""
         self._window.uncharge(task for task, _ in granted)
+        self._over([task for task, _ in granted])
         holds = [Hold(task.id, reply.attempt) for task, reply in granted]
         try:
             await self._republisher.give_back(holds)
@@ -203,3 +239,8 @@ class Dispatcher:
             self._resting.rest([task for task, _ in granted])
             return
         self._settlement.settle(task for task, _ in granted)
+
+    def _over(self, tasks: Sequence[Waiting]) -> None:
+        """Tell those who wait for the run of a task that there is none."""
+        if self._cached is not None:
+            self._cached.over(tasks)

@@ -11,6 +11,7 @@ from scheduler.lanes import Lane, queue_lanes
 from scheduler.policies.policy import Policy
 from scheduler.prediction import LearnedCost
 from scheduler.routing.routers import Routers
+from scheduler.service.caching import Answers, CachedTasks
 from scheduler.service.dispatcher import Dispatcher
 from scheduler.service.entry import PoolWindow, Waiting
 from scheduler.service.intake import Intake
@@ -48,8 +49,11 @@ class Pools:
         graveyard: Graveyard,
         wake: asyncio.Event,
         metrics: SchedulerMetrics,
+        answers: Answers | None,
     ) -> None:
-        """`lanes` is how many lanes of a queue tenants share; `wake` is set when something may start."""
+        """`lanes` is how many lanes of a queue tenants share; `wake` is set when something may start; `answers` is None
+        where nothing is cached.
+        """
         self._wake = wake
         self.lanes: Final = [
             lane for pool in names for level in Level for lane in queue_lanes(pool, level, lanes)
@@ -64,6 +68,16 @@ class Pools:
             )
             for pool, window in self.windows.items()
         }
+        self.cached: Final = (
+            CachedTasks(
+                *(answers, ports.answers, self.windows, self.intakes, roster, settlement, resting, wake),
+                ports.clock,
+                metrics,
+            )
+            if answers is not None
+            else None
+        )
+        """Sees to tasks that may be answered without a run; None where nothing is cached."""
         self._dispatchers = [
             Dispatcher(
                 pool,
@@ -79,6 +93,7 @@ class Pools:
                 wake,
                 ports.clock,
                 metrics,
+                self.cached,
                 batch=settings.assign_batch,
                 lease_ms=settings.lease_ms,
             )
@@ -97,6 +112,10 @@ class Pools:
     def dispatching(self) -> Iterator[Coroutine[Any, Any, None]]:
         """Yield what empties the windows, each until it is cancelled."""
         return (dispatcher.run() for dispatcher in self._dispatchers)
+
+    def caching(self) -> Iterator[Coroutine[Any, Any, None]]:
+        """Yield what sees to tasks that are answered without a run, until it is cancelled."""
+        return iter(()) if self.cached is None else iter((self.cached.run(),))
 
     def feeding(self) -> Iterator[Coroutine[Any, Any, None]]:
         """Yield what fills them, each until it is cancelled."""

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from scheduler.ports.answers import AnswerStore
 from scheduler.ports.clock import Clock, StoreTime
 from scheduler.ports.dead_letters import DeadLetterStore
 from scheduler.ports.events import EventFeed
@@ -24,6 +25,7 @@ class Ports:
     publisher: LogPublisher
     admissions: AdmissionStore
     leases: LeaseStore
+    answers: AnswerStore
     queries: QueryStore
     sweeps: SweepStore
     follow_ups: FollowUpStore

@@ -58,6 +58,10 @@ class RunnerStream:
     breaker: Breaker = field(default_factory=Breaker)
     also: tuple[str, ...] = ()
     """Other names that tasks may ask for its model by."""
+    version: int = 0
+    """The version of its model; 0 for a model without versions."""
+    answers_digest: str = ""
+    """Of everything that it runs with and that can change an answer; empty when that is not known."""
     _work_ms: float = 0.0
 
     @classmethod
@@ -72,6 +76,8 @@ class RunnerStream:
             weight=hello.weight or 100,
             slots=max(1, hello.slots),
             also=tuple(hello.also),
+            version=hello.version,
+            answers_digest=hello.answers_digest,
         )
 
     @property

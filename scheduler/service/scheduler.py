@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from random import Random
 from typing import Final
@@ -11,6 +11,7 @@ from observability.metrics import SchedulerMetrics
 from scheduler.errors import ServerUnavailable
 from scheduler.policies.policy import Policy
 from scheduler.routing.routers import Routers
+from scheduler.service.caching import Answers
 from scheduler.service.cancellations import forward_cancellations
 from scheduler.service.dispatch_service import DispatchServicer
 from scheduler.service.entry import Waiting
@@ -54,8 +55,11 @@ class Scheduler:
         lost_error: bytes,
         metrics: SchedulerMetrics,
         chance: Random,
+        answers: Answers | None = None,
     ) -> None:
-        """`policy` is the one that the platform is started with; `chance` is what routing draws from."""
+        """`policy` is the one that the platform is started with; `chance` is what routing draws from; `answers` is what
+        is known of answers, None where nothing is cached.
+        """
         self._ports = ports
         self._settings = settings
         self._policy = policy
@@ -87,6 +91,7 @@ class Scheduler:
             graveyard,
             self._wake,
             metrics,
+            answers,
         )
         windows = self._pools.windows
         self._pauses = Pauses(ports.pauses, windows, self._wake, clock)
@@ -116,6 +121,7 @@ class Scheduler:
             self._pools.learning,
             self._wake,
             clock,
+            self._pools.cached,
             lease_ms=settings.lease_ms,
             correct=self._pools.correct,
         )
@@ -157,7 +163,8 @@ class Scheduler:
                 start(self._follower.run()),
                 start(wake_for_probes(self._roster, self._wake, clock)),
                 *map(start, self._upkeep.loops()),
-                start(forward_cancellations(self._ports.events, self._roster, listening)),
+                start(forward_cancellations(self._ports.events, self._roster, listening, self._over)),
+                *map(start, pools.caching()),
                 *map(start, pools.dispatching()),
             ]
             # What is paused must not start because nobody had looked yet.
@@ -179,6 +186,8 @@ class Scheduler:
                 with suppress(ServerUnavailable):
                     await report.withdraw()
                 await self._drain()
+                if pools.cached is not None:
+                    await pools.cached.abandon()
                 self.servicer.closing.set()
                 for task in background:
                     task.cancel()
@@ -206,4 +215,11 @@ class Scheduler:
         self._pools.put_back(task)
 
     def _leases_lost(self, ids: Sequence[str]) -> None:
-        self._settlement.settle(running.task for running in self._roster.lost(ids))
+        lost = [running.task for running in self._roster.lost(ids)]
+        self._over(lost)
+        self._settlement.settle(lost)
+
+    def _over(self, tasks: Iterable[Waiting]) -> None:
+        """Tell those who wait for the runs of tasks that they are over."""
+        if self._pools.cached is not None:
+            self._pools.cached.over(tasks)

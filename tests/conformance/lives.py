@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
+from scheduler.ports.answers import CACHED, Answer, Answered
 from scheduler.ports.follow_ups import ChildVerdict, Release
 from scheduler.ports.records import Ending, Hold, NewTask, Update, Wanted
 from scheduler.ports.sweeps import Death
@@ -55,6 +56,15 @@ async def expire_deadlines(store: Store, _: NewTask) -> object:
 async def expire_leases(store: Store, _: NewTask) -> object:
     await store.pass_ms(5)
     return await store.sweeps.expire_leases([PARTITION], 10, b"lost")
+
+
+def answer(state: TaskState, reason: str = CACHED) -> Happening:
+    async def happen(store: Store, task: NewTask) -> object:
+        publication = (await store.read(task.id)).publication
+        known = Answer(state, b"known", reason, (b"chunk", b"end"), b"void")
+        return await store.answers.answer([Answered(task.id, publication, known)])
+
+    return happen
 
 
 async def cancel(store: Store, task: NewTask) -> object:
@@ -152,6 +162,8 @@ WAYS: dict[tuple[TaskState, Event], Way] = {
     (S.BLOCKED, E.CANCEL): Way(release(ChildVerdict.CANCEL, "TASK_CANCELLED"), {}, "TASK_CANCELLED"),
     (S.BLOCKED, E.EXPIRE): _expiry(S.BLOCKED),
     (S.QUEUED, E.LEASE): Way(lease, {}, ""),
+    (S.QUEUED, E.SUCCEED): Way(answer(S.SUCCEEDED), {}, CACHED),
+    (S.QUEUED, E.FAIL): Way(answer(S.FAILED, "WORD"), {}, "WORD"),
     (S.QUEUED, E.UPDATE): Way(update(), {}, "UPDATED"),
     (S.QUEUED, E.POSTPONE): Way(update(FAR_MS), {}, "UPDATED"),
     (S.QUEUED, E.UNSHELVE): Way(unshelve, {}, "UNSHELVED"),

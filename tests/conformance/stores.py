@@ -11,6 +11,7 @@ from scheduler.adapters.clock import FakeClock
 from scheduler.adapters.memory import MemoryStore
 from scheduler.adapters.redis import (
     RedisAdmission,
+    RedisAnswers,
     RedisDeadLetters,
     RedisEvents,
     RedisFollowUps,
@@ -30,6 +31,7 @@ from scheduler.adapters.redis import (
 )
 from scheduler.adapters.retention import Retention
 from scheduler.ids import PARTITIONS, new_ids
+from scheduler.ports.answers import AnswerStore
 from scheduler.ports.dead_letters import DeadLetterStore
 from scheduler.ports.events import EventFeed
 from scheduler.ports.follow_ups import FollowUpStore
@@ -71,6 +73,7 @@ class Store:
     admission: AdmissionStore
     leases: LeaseStore
     outcomes: OutcomeStore
+    answers: AnswerStore
     sweeps: SweepStore
     queries: QueryStore
     follow_ups: FollowUpStore
@@ -154,6 +157,7 @@ def memory_store(retention: Retention = RETENTION) -> Store:
         every,
         every,
         every,
+        store.answers,
         store.sweeps,
         every,
         store.follow_ups,
@@ -189,6 +193,7 @@ def redis_store(client: Redis, retention: Retention = RETENTION) -> Store:
         RedisAdmission(client, retention),
         RedisLeases(client, retention),
         RedisOutcomes(client, retention),
+        RedisAnswers(client, retention),
         RedisSweeps(client, retention),
         RedisQueries(client, retention),
         RedisFollowUps(client, retention),

@@ -17,6 +17,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from scheduler.ports.answers import CACHED, Answer, Answered
 from scheduler.ports.dead_letters import UnreadableLetter
 from scheduler.ports.follow_ups import ChildVerdict, Release
 from scheduler.ports.records import Ending, OutputChunk, Update
@@ -39,6 +40,7 @@ lease_times = st.sampled_from([0, HOUR_MS, HOUR_MS])
 off_by = st.sampled_from([0] * 12 + [1, -1])
 wild = st.sampled_from([False] * 5 + [True])
 needs = st.sampled_from([0] * 5 + [FAR_MS])
+answers = st.sampled_from([TaskState.SUCCEEDED, TaskState.FAILED])
 picks = st.lists(st.integers(0, TASKS - 1), min_size=1, max_size=4)
 outcomes = st.sampled_from(
     [
@@ -131,6 +133,33 @@ class RecordMachine(PairMachine):
             fingerprint=fingerprint,
         )
         self.create_tasks(task)
+
+    @precondition(lambda self: len(self.known) < TASKS)
+    @rule(partition=st.sampled_from(PARTITIONS), deadline_ms=times, streams=st.booleans())
+    def create_ended(self, partition: int, deadline_ms: int, streams: bool) -> None:
+        task = self.new(
+            partition,
+            tenant="acme",
+            level=Level.NORMAL,
+            max_attempts=1,
+            deadline_ms=deadline_ms,
+            state=TaskState.SUCCEEDED,
+            result=b"known",
+            reason=CACHED,
+            outputs=(b"one", b"end") if streams else (),
+        )
+        self.create_tasks(task)
+
+    @rule(places=picks, anything=wild, off=off_by, ends=answers, streams=st.booleans())
+    def answer(self, places: list[int], anything: bool, off: int, ends: TaskState, streams: bool) -> None:
+        known = Answer(ends, b"known", CACHED, (b"one", b"end") if streams else (), b"void")
+        answered = [Answered(*one, known) for one in self.queued(places, anything, off)]
+        self.run(self.pair.same(lambda store: store.answers.answer(answered)))
+
+    @rule(places=picks, anything=wild, off=off_by, largest=st.sampled_from([3, 1 << 20]))
+    def read_outcomes(self, places: list[int], anything: bool, off: int, largest: int) -> None:
+        holds = self.holds(places, anything, off)
+        self.run(self.pair.same(lambda store: store.answers.outcomes(holds, largest)))
 
     @rule(places=picks)
     def create_again(self, places: list[int]) -> None:

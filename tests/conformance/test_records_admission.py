@@ -124,3 +124,21 @@ async def test_each_level_has_its_own_count(store: Store) -> None:
         ("default", Level.HIGH, 3, 0),
         ("default", Level.LOW, 2, 0),
     ]
+
+
+async def test_a_key_that_is_asked_about_says_what_creating_would_and_records_nothing(store: Store) -> None:
+    first = new_task(key="k")
+    [created], _ = await store.admission.create([first])
+    asked = [
+        new_task(key="k"),
+        new_task(key="k")._replace(fingerprint="f" * 32),
+        new_task(key="other"),
+        new_task(key="k", tenant="another"),
+    ]
+    same, conflict, *absent = await store.admission.known(asked)
+    assert same == created._replace(verdict=Admitted.EXISTING)
+    assert conflict == created._replace(verdict=Admitted.CONFLICT)
+    assert absent == [None, None]
+    assert await store.admission.known(asked[2:]) == [None, None]
+    assert await store.admission.known([]) == []
+    assert await store.counts() == (1, 0)

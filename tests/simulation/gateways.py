@@ -24,6 +24,7 @@ from services.gateway.limits import InFlight
 from services.gateway.publisher import bundle_publisher
 from services.gateway.quotas import Quotas
 from services.gateway.settings import GatewaySettings
+from services.gateway.task_looks import UncachedTasks
 from services.gateway.tickets import ticket_marker
 from services.policy_following import PolicyFollower
 from tests.simulation.network import LOG, RECORDS, Client, Network
@@ -82,7 +83,19 @@ class SimulatedGateway:
             # Calls that wait on the line leave nothing behind: there is none of them here.
             direct = mock.Mock()
             parts = Parts(
-                publisher, marker, hub, limits, _METRICS, quotas, drafter, lanes, follower, caller_of, direct
+                publisher,
+                marker,
+                hub,
+                limits,
+                _METRICS,
+                quotas,
+                drafter,
+                lanes,
+                follower,
+                caller_of,
+                direct,
+                direct,
+                UncachedTasks(),
             )
             settings = GatewaySettings(tenant=TENANT)
             with ExitStack() as kept:

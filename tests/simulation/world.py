@@ -88,6 +88,7 @@ class World:
         self.parts: dict[str, object] = {
             "admissions": store.records,
             "leases": store.records,
+            "answers": store.answers,
             "outcomes": store.records,
             "queries": store.records,
             "sweeps": store.sweeps,

@@ -3,6 +3,7 @@
 Also the readable form of what the scripts of the Redis adapter do: one conformance suite holds the two together.
 """
 
+from scheduler.adapters.memory.answers import MemoryAnswers
 from scheduler.adapters.memory.dead_letters import MemoryDeadLetters
 from scheduler.adapters.memory.events import MemoryEvents
 from scheduler.adapters.memory.follow_ups import MemoryFollowUps
@@ -23,6 +24,7 @@ from scheduler.ports.clock import Clock
 
 __all__ = [
     "IllegalMove",
+    "MemoryAnswers",
     "MemoryDeadLetters",
     "MemoryEvents",
     "MemoryFollowUps",
@@ -49,6 +51,7 @@ class MemoryStore:
         self.events = MemoryEvents()
         state = State(clock, retention, self.events)
         self.records = MemoryRecords(state)
+        self.answers = MemoryAnswers(state)
         self.sweeps = MemorySweeps(state)
         self.follow_ups = MemoryFollowUps(state)
         self.dead_letters = MemoryDeadLetters(state)

@@ -34,15 +34,32 @@ class MemoryAdmission:
         self._state.commit()
         return answers, tickets
 
+    async def known(self, tasks: Sequence[NewTask]) -> list[Admission | None]:
+        """Tell which tasks exist under their keys; see AdmissionStore."""
+        answers: list[Admission | None] = []
+        for task in tasks:
+            row, verdict = self._owner(task)
+            known = None
+            if row is not None:
+                known = Admission(verdict, row.id, row.state, row.publication, row.history[0].time_ms)
+            answers.append(known)
+        return answers
+
+    def _owner(self, task: NewTask) -> tuple[Row | None, Admitted]:
+        """Return the task that has a task's key."""
+        name = task.tenant, task.idempotency_key
+        other, fingerprint, expire_ms = self._state.keys.get(name, ("", "", 0))
+        row = self._state.row(other) if expire_ms > self._state.clock.now_ms() else None
+        return row, Admitted.EXISTING if fingerprint == task.fingerprint else Admitted.CONFLICT
+
     def _known(self, task: NewTask) -> tuple[Row | None, Admitted]:
         if not task.idempotency_key:
             return None, Admitted.CREATED
+        row, verdict = self._owner(task)
+        if row is not None:
+            return row, verdict
         now = self._state.clock.now_ms()
         name = task.tenant, task.idempotency_key
-        other, fingerprint, expire_ms = self._state.keys.get(name, ("", "", 0))
-        row = self._state.row(other) if expire_ms > now else None
-        if row is not None:
-            return row, Admitted.EXISTING if fingerprint == task.fingerprint else Admitted.CONFLICT
         self._state.keys[name] = task.id, task.fingerprint, now + self._state.retention.key_s * 1000
         return None, Admitted.CREATED
 

@@ -65,13 +65,17 @@ class State:
         """Record a task in the state that it begins in."""
         # What is not QUEUED has not come to its first publication.
         number = task.publication - (task.state is not TaskState.QUEUED)
-        history = [HistoryEntry(self.clock.now_ms(), task.state, "")]
-        row = Row(task, task.state, number, history, set(task.parents))
+        history = [HistoryEntry(self.clock.now_ms(), task.state, task.reason)]
+        row = Row(task, task.state, number, history, set(task.parents), result=task.result)
+        for payload in task.outputs:
+            self.append(row, payload)
         partition = self.partition(partition_of(task.id))
         partition.rows[task.id] = row
         if task.state is TaskState.SCHEDULED:
             partition.timers.put(task.id, task.not_before_ms)
-        if task.deadline_ms:
+        if row.state.terminal:
+            self._conclude(row)
+        elif task.deadline_ms:
             partition.deadlines.put(task.id, task.deadline_ms)
         self.tasks.setdefault(task.tenant, Listing()).add(task.id)
         self._enter(row)
@@ -133,10 +137,14 @@ class State:
         self._changes.append(TaskChange(row.id, after, row.attempt))
         if after.terminal:
             partition.deadlines.drop(row.id)
-            row.expire_ms = now + self.retention.record_s(row.task.tenant) * 1000
-            self._ended.append(row)
+            self._conclude(row)
         if event is Event.ATTEMPTS_EXHAUSTED:
             self.bury(row)
+
+    def _conclude(self, row: Row) -> None:
+        """Keep a record for its retention from now on, and what follows from its end."""
+        row.expire_ms = self.clock.now_ms() + self.retention.record_s(row.task.tenant) * 1000
+        self._ended.append(row)
 
     def bury(self, row: Row) -> None:
         """Enter a FAILED task in the dead letters of its tenant."""

@@ -1,6 +1,7 @@
 """The ports of the record store on Redis or Valkey: Lua scripts, one call for a whole batch of a partition."""
 
 from scheduler.adapters.redis.admission import RedisAdmission
+from scheduler.adapters.redis.answers import RedisAnswers
 from scheduler.adapters.redis.connection import connect
 from scheduler.adapters.redis.dead_letters import RedisDeadLetters
 from scheduler.adapters.redis.events import RedisEvents
@@ -21,6 +22,7 @@ from scheduler.adapters.redis.wanted_models import RedisWantedModels
 
 __all__ = [
     "RedisAdmission",
+    "RedisAnswers",
     "RedisDeadLetters",
     "RedisEvents",
     "RedisFollowUps",

@@ -1,6 +1,6 @@
 """Accepts tasks: records, idempotency keys, listing index and the reminder to publish, in one script."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 
 from redis.asyncio import Redis
@@ -47,6 +47,32 @@ class RedisAdmission:
                 found[places[position - 1]] = _admission(verdict, task_id, packed)
         return [found[place] for place in range(len(tasks))], tickets
 
+    async def known(self, tasks: Sequence[NewTask]) -> list[Admission | None]:
+        """Tell which tasks exist under their keys; see AdmissionStore."""
+        if not tasks:
+            return []
+        bases = [PREFIXES[int(task.id[:2])] for task in tasks]
+        asked: list[Command] = [
+            ("GET", f"{base}k:{key_digest(task.tenant, task.idempotency_key)}")
+            for base, task in zip(bases, tasks, strict=True)
+        ]
+        owners: list[bytes | None] = await run_commands(self._client, asked)
+        held = {place: owner.split(b" ", 1) for place, owner in enumerate(owners) if owner is not None}
+        answers: list[Admission | None] = [None] * len(tasks)
+        if not held:
+            return answers
+        reads: list[Command] = [
+            ("HGET", f"{bases[place]}t:{task_id.decode()}", "v") for place, (task_id, _) in held.items()
+        ]
+        for (place, (task_id, seen)), packed in zip(
+            held.items(), await run_commands(self._client, reads), strict=True
+        ):
+            if packed is not None:
+                same = seen.decode() == tasks[place].fingerprint
+                verdict = Admitted.EXISTING if same else Admitted.CONFLICT
+                answers[place] = _admission(verdict, task_id, packed)
+        return answers
+
     async def mark_published(self, tickets: Sequence[PublishTicket]) -> None:
         """Forget tickets; see AdmissionStore."""
         commands: list[Command] = [
@@ -65,7 +91,11 @@ class RedisAdmission:
 
     def _arguments(self, batch: Sequence[NewTask]) -> list[Argument]:
         runs = [(tenant, list(run)) for tenant, run in groupby(batch, lambda task: task.tenant)]
-        arguments: list[Argument] = [self._retention.key_s * 1000, len(runs)]
+        words, places = _known_answers(batch)
+        arguments: list[Argument] = [
+            *(self._retention.key_s * 1000, len(runs), self._retention.stream_chunks, len(words)),
+            *words,
+        ]
         for tenant, run in runs:
             keyed = any(task.idempotency_key for task in run)
             special = any(_is_special(task) for task in run)
@@ -80,8 +110,24 @@ class RedisAdmission:
                     key = task.idempotency_key
                     arguments.append(key_digest(tenant, key) + task.fingerprint if key else "")
                 if special:
-                    arguments.append(_birth(task) if _is_special(task) else "")
+                    arguments.append(_birth(task, places) if _is_special(task) else "")
         return arguments
+
+
+_Known = tuple[bytes, str, tuple[bytes, ...]]
+
+
+def _known_answers(batch: Sequence[NewTask]) -> tuple[list[Argument], dict[_Known, int]]:
+    """Return the words about answers that are known, each once, and where those of each begin."""
+    words: list[Argument] = []
+    places: dict[_Known, int] = {}
+    for task in batch:
+        if task.state is TaskState.SUCCEEDED:
+            known = task.result, task.reason, task.outputs
+            if known not in places:
+                places[known] = len(words) + 1
+                words += (task.result, task.reason, len(task.outputs), *task.outputs)
+    return words, places
 
 
 def _is_special(task: NewTask) -> bool:
@@ -93,7 +139,9 @@ def _first_publication(task: NewTask) -> int:
     return task.publication if task.state is QUEUED else task.publication - 1
 
 
-def _birth(task: NewTask) -> str:
+def _birth(task: NewTask, places: Mapping[_Known, int]) -> str:
+    if task.state is TaskState.SUCCEEDED:
+        return f"{int(task.state)},{places[task.result, task.reason, task.outputs]},0;"
     parents = ",".join(task.parents)
     return f"{int(task.state)},{_first_publication(task)},{task.not_before_ms};{parents}"
 

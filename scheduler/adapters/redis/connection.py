@@ -85,24 +85,25 @@ async def round_trip(client: Redis, commands: Sequence[Command]) -> list[Any]:
             connection = await pool.get_connection()  # type: ignore[no-untyped-call]  # redis-py's own gap
             try:
                 await connection.send_packed_command(packed)
-                replies = [await _reply(connection) for _ in commands]
+                replies = [await reply_of(connection) for _ in commands]
             except BaseException:
                 await connection.disconnect(nowait=True)
                 raise
             finally:
                 await pool.release(connection)
     for reply in replies:
-        if isinstance(reply, ResponseError) and _refuses_writes(reply):
+        if isinstance(reply, ResponseError) and refuses_writes(reply):
             raise RecordsUnavailable(f"the record store refuses writes: {reply}")
     return replies
 
 
-def _refuses_writes(refusal: ResponseError) -> bool:
-    """Whether it is the store's state that is at fault, and not the command."""
+def refuses_writes(refusal: ResponseError) -> bool:
+    """Tell whether it is the store's state that is at fault, and not the command."""
     return isinstance(refusal, _STATES) or str(refusal).startswith(_FAULTS)
 
 
-async def _reply(connection: AbstractConnection) -> Any:
+async def reply_of(connection: AbstractConnection) -> Any:
+    """Return the next reply; a refusal is returned, too."""
     try:
         return await connection.read_response()
     except ResponseError as refusal:

@@ -398,3 +398,40 @@ def test_models_that_nothing_waits_for_are_forgotten_in_time() -> None:
         w.take({f"m{i}": 1}, 1)
     assert w.models() == {"kept"}
     assert len(w._backlog._models) <= IDLE_MODELS + 1
+
+
+def test_what_is_set_apart_is_not_taken_counts_as_waiting_and_rejoins_in_its_place() -> None:
+    these = window()
+    names = ["a", "b", "c", "d"]
+    these.extend(Lane("default", Level.NORMAL, 0), [task(name, at=place) for place, name in enumerate(names)])
+    apart = these.set_apart(lambda one: one.id in ("a", "c"))
+    assert sorted(one.id for one in apart) == ["a", "c"]
+    assert these.depths()[Level.NORMAL] == these.in_window(Lane("default", Level.NORMAL, 0)) == 4
+    [first] = these.take({"m": 1}, 1)
+    assert first.id == "b"
+    these.rejoin(apart)
+    assert [one.id for one in these.take({"m": 4}, 4)] == ["a", "c", "d"]
+    assert these.depths()[Level.NORMAL] == these.in_window(Lane("default", Level.NORMAL, 0)) == 0
+
+
+def test_a_lane_is_read_past_tasks_that_are_set_aside_and_never_past_twice_its_share() -> None:
+    these = window(per_lane=2)
+    lane = Lane("default", Level.NORMAL, 0)
+    these.extend(lane, [task("a"), task("b")])
+    aside = these.take({"m": 2}, 2)
+    these.set_aside(aside)
+    assert these.in_window(lane) == 2
+    assert these.has_room(lane)
+    these.extend(lane, [task("c"), task("d")])
+    assert not these.has_room(lane)
+    assert these.full_lanes() == [lane]
+    # As many as may be here: those set aside count from here on.
+    aside += these.set_apart(lambda _: True)
+    assert these.full_lanes() == [lane]
+    these.leave(aside[:1])
+    assert these.has_room(lane)
+    these.rejoin(aside[1:])
+    assert these.in_window(lane) == 3
+    assert not these.has_room(lane)
+    these.take({"m": 3}, 3)
+    assert these.has_room(lane)

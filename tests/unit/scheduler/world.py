@@ -6,9 +6,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
 from random import Random
+from typing import Any
+
+from prometheus_client import CollectorRegistry
 
 from forebay.dispatch.v1.dispatch_service_pb2 import AttachRequest, AttachResponse, Hello, Settled
-from forebay.tasks.v1.envelope_pb2 import Bundle, Envelope
+from forebay.tasks.v1.envelope_pb2 import Bundle, CacheQuestion, Envelope
 from forebay.tasks.v1.task_pb2 import TaskSpec
 from observability.metrics import SchedulerMetrics, new_registry
 from scheduler.adapters.clock import FakeClock
@@ -19,6 +22,7 @@ from scheduler.lanes import Lane, queue_lanes
 from scheduler.policies.parents import OnParentFailure
 from scheduler.policies.policy import DEFAULT_POLICY
 from scheduler.ports.records import Ending, NewTask, Written
+from scheduler.service.caching import Answers
 from scheduler.service.scheduler import Ports, Scheduler
 from scheduler.service.settings import SchedulerSettings
 from scheduler.states import Level, TaskState
@@ -76,9 +80,12 @@ class World:
         self.log = MemoryLog()
         self.publisher = self.log.publisher()
         self.group: asyncio.TaskGroup | None = None
+        self.pages: dict[str, CollectorRegistry] = {}
+        """What each scheduler counts, by its name."""
 
     @asynccontextmanager
-    async def scheduler(self, name: str = "s1") -> AsyncIterator[Scheduler]:
+    async def scheduler(self, name: str = "s1", answers: Answers | None = None) -> AsyncIterator[Scheduler]:
+        page = self.pages[name] = new_registry()
         lanes = [lane for level in Level for lane in queue_lanes("default", level, LANES)]
         consumer = self.log.consumer(lanes)
         records = self.store.records
@@ -87,6 +94,7 @@ class World:
             publisher=self.log.publisher(),
             admissions=records,
             leases=records,
+            answers=self.store.answers,
             queries=records,
             sweeps=self.store.sweeps,
             follow_ups=self.store.follow_ups,
@@ -109,8 +117,9 @@ class World:
             DEFAULT_POLICY,
             LANES,
             b"lost",
-            SchedulerMetrics(new_registry()),
+            SchedulerMetrics(page),
             Random(1),
+            answers,
         )
         try:
             async with scheduler.running("127.0.0.1:1", lambda serving: None):
@@ -120,18 +129,15 @@ class World:
 
     @asynccontextmanager
     async def attached(
-        self, scheduler: Scheduler, credits: int = 0, name: str = "r1", reserve: int = 0
+        self, scheduler: Scheduler, credits: int = 0, name: str = "r1", reserve: int = 0, **what: Any
     ) -> AsyncIterator[Runner]:
         runner = Runner(name)
-        runner.requests.put_nowait(
-            AttachRequest(
-                hello=Hello(runner=name, model="m", pool="default", reserve=reserve), credits=credits
-            )
-        )
+        hello = Hello(runner=name, model="m", pool="default", reserve=reserve, **what)
+        runner.requests.put_nowait(AttachRequest(hello=hello, credits=credits))
         async with asyncio.TaskGroup() as group:
             call = group.create_task(scheduler.servicer.Attach(runner.sent(), runner))  # type: ignore[arg-type]
-            hello = await runner.answers.get()
-            assert hello.lease_ms == SETTINGS.lease_ms
+            greeting = await runner.answers.get()
+            assert greeting.lease_ms == SETTINGS.lease_ms
             try:
                 yield runner
             finally:
@@ -139,9 +145,19 @@ class World:
                 await asyncio.wait([call])
 
     async def submit(
-        self, count: int, level: Level = Level.NORMAL, *, max_attempts: int = 3, publish: bool = True
+        self,
+        count: int,
+        level: Level = Level.NORMAL,
+        *,
+        max_attempts: int = 3,
+        publish: bool = True,
+        asks: CacheQuestion | None = None,
+        deadline_in_ms: int = 0,
+        traceparent: str = "",
     ) -> list[str]:
         """Record tasks and put them on their lane in one bundle, as the gateway does."""
+        now_ms = self.clock.now_ms()
+        deadline_ms = now_ms + deadline_in_ms if deadline_in_ms else 0
         ids = new_ids(7, count, self.clock.now_ms())
         envelopes = [
             Envelope(
@@ -151,10 +167,17 @@ class World:
                 priority=int(level),  # type: ignore[arg-type]  # levels have the numbers of priorities
                 pool="default",
                 max_attempts=max_attempts,
+                create_time_ms=now_ms,
+                deadline_ms=deadline_ms,
+                cached_as=asks,
+                traceparent=traceparent,
             )
             for i in ids
         ]
-        tasks = [NewTask(e.id, "t", "default", level, e.SerializeToString(), max_attempts) for e in envelopes]
+        tasks = [
+            NewTask(e.id, "t", "default", level, e.SerializeToString(), max_attempts, deadline_ms)
+            for e in envelopes
+        ]
         _, tickets = await self.store.records.create(tasks)
         if publish:
             await self.publish(level, envelopes)
@@ -222,9 +245,9 @@ class World:
             bundle.publications.add(envelope=envelope, publication=1)
         await self.publisher.publish(Lane("default", level, 0), bundle.SerializeToString(), {})
 
-    async def finish(self, held: list[tuple[str, int]]) -> list[Written]:
+    async def finish(self, held: list[tuple[str, int]], result: bytes = b"r") -> list[Written]:
         return await self.store.records.finish(
-            [Ending(i, attempt, TaskState.SUCCEEDED, result=b"r") for i, attempt in held]
+            [Ending(i, attempt, TaskState.SUCCEEDED, result=result) for i, attempt in held]
         )
 
     async def state(self, task_id: str) -> TaskState:

@@ -1,10 +1,12 @@
--- Records new tasks. ARGV: key retention ms, number of runs, then for each run of tasks of one tenant: tenant, its index
+-- Records new tasks. ARGV: key retention ms, number of runs, chunks kept, number of words about answers that are known
+-- (for each: result, reason, number of chunks, chunks), these words, then for each run of tasks of one tenant: tenant, its index
 -- name, its retention ms, number of tasks, 1 if they carry keys, 1 if any is not simply QUEUED, then for each task:
 -- id, 'max_attempts,deadline_ms,queue', envelope, in runs with keys '' or '<64 hex digits of the key><fingerprint>', and
--- in the last kind of runs '' or '<state digit>,<publication>,<not before ms>;<parent>,<parent>…'.
+-- in the last kind of runs '' or '<state digit>,<publication>,<not before ms>;<parent>,<parent>…', with state 6 the place
+-- of its answer among those words for a publication.
 -- Returns stamp, ticket ('' for none), and, where an answer is not simply "created now", {position, verdict, id, v}.
 local key_ms, runs = ARGV[1], ARGV[2]
-local at, position = 3, 0
+local at, position = 5 + ARGV[4], 0
 local tail = ';3' .. stamp
 local fresh, others, odd, dated, made = {}, {}, {}, {}, 0
 
@@ -40,9 +42,29 @@ local function prune(tenant, name, index, retention, limit)
   end
 end
 
+-- Records a task that has ended: its answer is known.
+local function conclude_at_once(id, tenant, meta, envelope, place, retention)
+  local key, first, count = key_of .. id, 4 + place, tonumber(ARGV[6 + place])
+  local v = '6,0,0,0,' .. count .. ',' .. meta .. ';6' .. stamp .. ARGV[first + 1]
+  call('HSET', key, 'v', v, 't', tenant, 'e', envelope, 'o', ARGV[first])
+  call('PEXPIRE', key, retention)
+  if count > 0 then
+    local stream = base .. 's:' .. id
+    for number = 1, count do
+      call('XADD', stream, 'MAXLEN', '~', ARGV[3], '0-' .. number, 'd', ARGV[first + 2 + number])
+    end
+    call('PEXPIRE', stream, retention)
+  end
+  note('60', id)
+end
+
 -- Records a task that is not simply QUEUED.
-local function record(id, tenant, meta, envelope, birth)
+local function record(id, tenant, meta, envelope, birth, retention)
   local state, publication, not_before, parents = match(birth, '^(%d),(%d+),(%d+);(.*)$')
+  if state == '6' then
+    conclude_at_once(id, tenant, meta, envelope, tonumber(publication), retention)
+    return
+  end
   local deadline, queue = match(meta, '^%d+,(%d+),(.*)$')
   local v = state .. ',0,' .. publication .. ',0,0,' .. meta .. ';' .. state .. stamp
   call('HSET', key_of .. id, 'v', v, 't', tenant, 'e', envelope)
@@ -113,7 +135,7 @@ for _ = 1, runs do
       if id then
         local birth = special and ARGV[i + stride - 1] or ''
         if birth ~= '' then
-          record(id, tenant, meta, ARGV[i + 2], birth)
+          record(id, tenant, meta, ARGV[i + 2], birth, retention)
         else
           call('HSET', key, 'v', '3,0,1,0,0,' .. meta .. tail, 't', tenant, 'e', ARGV[i + 2])
           made = made + 1

@@ -131,6 +131,18 @@ def test_what_was_not_recorded_after_all_gives_its_room_and_its_tokens_back() ->
     assert accepted(offer(made, CRITICAL, 10)) == 6
 
 
+def test_what_was_recorded_as_ended_gives_its_room_back_and_no_token() -> None:
+    made = limiter(Limit(queued_tasks=10, rate=10.0, burst=15))
+    decision = offer(made, CRITICAL, 10)
+    made.settle(decision, {CRITICAL: Waiting(4, 4.0)}, {CRITICAL: 5})
+    # Of fifteen tokens nine are spent, and of ten places four are taken.
+    assert made.backlog.waiting("t", 0).tasks == 4
+    assert accepted(offer(made, CRITICAL, 10)) == 6
+    made.backlog.begin_look(0.0)
+    made.backlog.end_look([])
+    assert accepted(offer(made, CRITICAL, 10)) == 0
+
+
 def test_a_change_of_the_policy_is_no_second_burst() -> None:
     limit = Limit(rate=10.0, burst=10)
     made = limiter(limit)
