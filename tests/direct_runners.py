@@ -72,12 +72,18 @@ class FakeRunner(runner_service_pb2_grpc.RunnerServiceServicer):
     zone: str = ""
     weight: int = 0
     card: model_service_pb2.Model | None = None
+    answers_digest: str = ""
+    """What it announces of its answers; empty for what is not to be cached."""
+    runs: str = ""
+    """What it says on its streams that it runs; empty for what it announces."""
     acknowledges: bool = True
     """Whether it answers a message with calls that it does not answer yet."""
     calls: list[Call] = field(default_factory=list)
     messages: list[int] = field(default_factory=list)
     """Calls in each message that had some."""
     cancelled: list[int] = field(default_factory=list)
+    raised: list[tuple[int, int]] = field(default_factory=list)
+    """Calls that became more urgent, with their new levels."""
     reads: asyncio.Event = field(default_factory=asyncio.Event)
     """While it is not set, it reads nothing."""
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
@@ -120,6 +126,7 @@ class FakeRunner(runner_service_pb2_grpc.RunnerServiceServicer):
     def _take(self, request: ExecuteRequest, out: "asyncio.Queue[ExecuteResponse | None]") -> None:
         self.calls.extend(request.calls)
         self.cancelled.extend(request.cancelled)
+        self.raised.extend((one.id, one.priority) for one in request.raised)
         if request.calls:
             self.messages.append(len(request.calls))
             self.taken = request.number
@@ -136,7 +143,8 @@ class FakeRunner(runner_service_pb2_grpc.RunnerServiceServicer):
         self._outs[-1].put_nowait(self._response(*answers))
 
     def _response(self, *answers: Answer) -> ExecuteResponse:
-        return ExecuteResponse(answers=answers, load=self._load(), taken=self.taken)
+        digest = self.runs or self.answers_digest
+        return ExecuteResponse(answers=answers, load=self._load(), taken=self.taken, answers_digest=digest)
 
     def _load(self) -> Load:
         return Load(outstanding_us=self.load_us, held=self.held)
@@ -167,6 +175,7 @@ class FakeRunner(runner_service_pb2_grpc.RunnerServiceServicer):
             capacity=4,
             zone=self.zone,
             weight=self.weight,
+            answers_digest=self.answers_digest if self.state == READY else "",
         )
         return WatchStatusResponse(runner=runner, model=model)
 

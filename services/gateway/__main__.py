@@ -20,6 +20,7 @@ async def serve(stop: asyncio.Event) -> None:
         TelemetrySettings,
     )
     from services.gateway.app import build
+    from services.gateway.caching import CacheSettings
     from services.gateway.settings import GatewaySettings
     from services.policy_settings import PolicySettings
 
@@ -36,6 +37,7 @@ async def serve(stop: asyncio.Event) -> None:
         retention=settings.load(RetentionSettings, section="retention", file=None, environ=environ),
         telemetry=telemetry,
         policy=policy.to_policy(queues.weights),
+        cache=settings.load(CacheSettings, section="cache", file=None, environ=environ),
     ):
         collect_seldom()
         await stop.wait()

@@ -42,8 +42,12 @@ from services.connections import (
     TelemetrySettings,
 )
 from services.gateway.assembly import END_THEMSELVES, Parts, Ports, doors
+from services.gateway.cache_service import use_cases
+from services.gateway.caching import CacheSettings, UncachedCalls, cached_calls, open_cache
+from services.gateway.caching.tasks import CachedTasks
+from services.gateway.caching.worth import worth_known
 from services.gateway.caller import Caller, authorization, by_key, single_tenant
-from services.gateway.direct import DirectBounds, direct_way
+from services.gateway.direct import Calls, DirectBounds, direct_way
 from services.gateway.drafting import Drafter
 from services.gateway.event_hub import event_hub
 from services.gateway.expected_work import ExpectedWork
@@ -57,6 +61,7 @@ from services.gateway.log_opening import log_opening
 from services.gateway.publisher import bundle_publisher
 from services.gateway.quotas import Quotas, quotas_kept
 from services.gateway.settings import GatewaySettings
+from services.gateway.task_looks import TaskCache, UncachedTasks
 from services.gateway.tickets import ticket_marker
 from services.lifecycle import RunningServer, grpc_server
 from services.policy_following import PolicyFollower
@@ -67,6 +72,8 @@ _HTTP_GRACE_S: Final = 3.0
 """Longest that calls over HTTP may go on after a request to stop. Those over gRPC have theirs after that, and who asked
 insists four seconds after it should be over.
 """
+
+_NO_CACHE: Final = CacheSettings()
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -90,12 +97,14 @@ async def build(
     retention: RetentionSettings,
     telemetry: TelemetrySettings,
     policy: Policy = DEFAULT_POLICY,
+    cache: CacheSettings = _NO_CACHE,
 ) -> AsyncIterator[Gateway]:
     """Run a gateway on real servers while the block lasts.
 
     A log that is away only makes submits fail. Raises StartupRefused, also in an ExceptionGroup, when it cannot start.
     """
     settings.check()
+    cache.check(redis.url)
     limits = retention.limits()
     async with AsyncExitStack() as stack:
         stack.callback(
@@ -135,7 +144,9 @@ async def build(
             time=RedisStoreTime(store),
             clock=clock,
         )
-        gateway = await stack.enter_async_context(serve(settings, queues, ports, new_registry(), policy))
+        gateway = await stack.enter_async_context(
+            serve(settings, queues, ports, new_registry(), policy, cache)
+        )
         yield gateway
 
 
@@ -146,6 +157,7 @@ async def serve(
     ports: Ports,
     registry: CollectorRegistry,
     policy: Policy = DEFAULT_POLICY,
+    cache: CacheSettings = _NO_CACHE,
 ) -> AsyncIterator[Gateway]:
     """Run a gateway on these ports while the block lasts. `policy` is the one that the platform is started with.
 
@@ -167,7 +179,8 @@ async def serve(
         stack.callback(_LOG.info, "waiting for what is on its way to the log")
         marker = await stack.enter_async_context(ticket_marker(ports.admissions, ports.clock))
         hub = await stack.enter_async_context(event_hub(ports.events, ports.queries, ports.clock))
-        quotas = Quotas(ports.lines, ports.keys, ports.clock, ExpectedWork(ports.membership))
+        expected = ExpectedWork(ports.membership)
+        quotas = Quotas(ports.lines, ports.keys, ports.clock, expected)
         quotas.follow(policy)
         await stack.enter_async_context(quotas_kept(quotas))
         drafter = Drafter(queues.pools, Fingerprints(settings.secret.encode()))
@@ -182,6 +195,25 @@ async def serve(
             )
         )
 
+        calls: Calls = UncachedCalls(direct.calls)
+        tasks: TaskCache = UncachedTasks()
+        operated = None
+        if cache.enabled:
+            opened = await stack.enter_async_context(
+                open_cache(cache, settings.secret, ports.clock, Random())
+            )
+            kept = opened.cache
+            metrics.cache.suffers(opened.troubles)
+            calls = await stack.enter_async_context(
+                cached_calls(direct.calls, kept, metrics, settings.direct_timeout_s)
+            )
+            worth = await stack.enter_async_context(
+                worth_known(expected, ports.clock, cache.least_task_work_ms)
+            )
+            budget = cache.budget(ports.clock)
+            tasks = CachedTasks(direct.calls, kept, worth, budget, metrics.cache)
+            operated = use_cases(calls, kept, opened.control, queues.pools)
+
         def follow(followed: Policy, version: int) -> None:
             quotas.follow(followed)
             direct.follow(followed)
@@ -193,7 +225,8 @@ async def serve(
         if settings.api_keys_file is not None:
             digest = settings.starter_key_sha256
             starter = {digest: Caller(settings.tenant, operator=True)} if digest else {}
-            keys = key_file_followed(settings.api_keys_file, ports.clock, starter)
+            heard = operated.tenants_are if operated is not None else None
+            keys = key_file_followed(settings.api_keys_file, ports.clock, starter, heard)
             caller_of = by_key(await stack.enter_async_context(keys))
         lanes = await stack.enter_async_context(
             lanes_counted(LaneChooser(queues.lanes, ports.clock), ports.lines, ports.clock)
@@ -201,6 +234,9 @@ async def serve(
         parts = Parts(
             *(publisher, marker, hub, limits, metrics, quotas, drafter, lanes, follower, caller_of),
             direct=direct.calls,
+            calls=calls,
+            tasks=tasks,
+            cache=operated,
         )
         served = doors(settings, queues, ports, parts)
         server = await stack.enter_async_context(

@@ -22,10 +22,11 @@ from scheduler.ports.schedules import ScheduleStore
 from scheduler.ports.wanted_models import WantedModels
 from services.connections import QueueSettings
 from services.gateway.accepting import AcceptOnce
+from services.gateway.cache_service import CacheServicer, CacheUseCases, cache_service
 from services.gateway.caller import CallerOf
 from services.gateway.cancel import CancelTasks
 from services.gateway.dead_letters import DeadLetters
-from services.gateway.direct import DirectCalls
+from services.gateway.direct import Calls, DirectCalls
 from services.gateway.drafting import Drafter
 from services.gateway.event_hub import EventHub
 from services.gateway.explaining import ExplainTask
@@ -54,6 +55,7 @@ from services.gateway.schedules import Schedules
 from services.gateway.settings import GatewaySettings
 from services.gateway.stream_output import StreamOutput
 from services.gateway.submit import Submit
+from services.gateway.task_looks import TaskCache
 from services.gateway.task_service import TaskServicer, TaskUseCases, task_service
 from services.gateway.tickets import TicketMarker
 from services.gateway.update import UpdateTasks
@@ -98,19 +100,27 @@ class Parts:
     policy: PolicyFollower
     caller_of: CallerOf
     direct: DirectCalls
+    calls: Calls
+    """The direct way with the result cache in front of it."""
+    tasks: TaskCache
+    """What the cache knows of tasks that are submitted."""
+    cache: CacheUseCases | None = None
+    """What operators do with the result cache; None where there is none."""
 
 
 END_THEMSELVES: Final = frozenset(
     {
         *(f"forebay.inference.v1.InferenceService/{name}" for name in ("Infer", "Embed")),
         *(f"forebay.models.v1.ModelService/{name}" for name in ("LoadModel", "UnloadModel")),
+        "forebay.cache.v1.CacheService/WarmCache",
         *(
             f"inference.GRPCInferenceService/{name}"
             for name in ("ModelInfer", "RepositoryModelLoad", "RepositoryModelUnload")
         ),
     }
 )
-"""Methods for which the default deadline would be too short: calls of models end by `gateway.direct_timeout_s`, loading
+"""Methods for which the default deadline would be too short: calls of models, also those that warm
+the cache, end by `gateway.direct_timeout_s`, loading
 and unloading by `repository_control.WITHIN_S`, whichever door they come by.
 """
 
@@ -129,9 +139,9 @@ def doors(settings: GatewaySettings, queues: QueueSettings, ports: Ports, parts:
     repository = RepositoryControl(
         ports.membership, ports.wanted_models, ports.clock, parts.direct.fleet.look
     )
-    kserve = KServeServicer(parts.direct, parts.caller_of, repository)
+    kserve = KServeServicer(parts.calls, parts.caller_of, repository)
     http = kserve_http(
-        parts.direct,
+        parts.calls,
         kserve,
         parts.caller_of,
         parts.metrics.call,
@@ -140,8 +150,9 @@ def doors(settings: GatewaySettings, queues: QueueSettings, ports: Ports, parts:
     )
     waiting = [
         model_service(ModelServicer(ports.membership, repository)),
-        inference_service(InferenceServicer(parts.direct, parts.caller_of, queues.pools)),
+        inference_service(InferenceServicer(parts.calls, parts.caller_of, queues.pools)),
         kserve_service(kserve),
+        cache_service(CacheServicer(parts.cache, parts.caller_of)),
     ]
     return Doors(grpc=[*task_services(settings, queues, ports, parts), *waiting], http=[http])
 
@@ -217,6 +228,7 @@ def _submit(
         repetitions=Repetitions(ports.queries, republish, linking),
         limits=parts.limits,
         quotas=parts.quotas,
+        cache=parts.tasks,
         clock=ports.clock,
         observer=parts.metrics,
     )

@@ -14,7 +14,7 @@ from scheduler.errors import OperatorOnly, Unauthenticated
 
 OPERATOR_METHODS: Final = frozenset(
     {
-        *("PauseQueue", "ResumeQueue", "UpdatePolicy"),
+        *("PauseQueue", "ResumeQueue", "UpdatePolicy", "AdviseCache"),
         *("LoadModel", "UnloadModel", "RepositoryModelLoad", "RepositoryModelUnload"),
     }
 )

@@ -8,7 +8,8 @@ from typing import Final
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from forebay.tasks.v1 import envelope_pb2, task_pb2
-from scheduler.ports.records import Admission, Record
+from scheduler.ports.answers import CACHED
+from scheduler.ports.records import Admission, Admitted, Record
 from scheduler.states import Level, TaskState
 from services.gateway.expiry import expired_status
 
@@ -39,6 +40,7 @@ def seal(
     replay_of: str = "",
     schedule: str = "",
     fingerprint: str = "",
+    cached_as: envelope_pb2.CacheQuestion | None = None,
     cost_label: str = DEFAULT_COST_LABEL,
 ) -> bytes:
     """Return the serialised Envelope of an accepted task; `body` is the serialised spec. The value of the label
@@ -77,6 +79,8 @@ def seal(
         envelope.schedule = schedule
     if fingerprint:
         envelope.fingerprint = fingerprint
+    if cached_as is not None:
+        envelope.cached_as.CopyFrom(cached_as)
     return envelope.SerializeToString()
 
 
@@ -134,6 +138,8 @@ def fill_accepted(task: task_pb2.Task, admission: Admission, tenant: str) -> Non
     task.publication = admission.publication
     task.tenant = tenant
     stamp(task.create_time, admission.create_time_ms)
+    if admission.state is TaskState.SUCCEEDED and admission.verdict is Admitted.CREATED:
+        task.cached = True
 
 
 def update_of(record: Record, *, include_result: bool) -> task_pb2.Task:
@@ -161,6 +167,8 @@ def update_of(record: Record, *, include_result: bool) -> task_pb2.Task:
         task.error.CopyFrom(expired_status(record))
     elif include_result and record.result:
         task.result.ParseFromString(record.result)
+    if record.state is TaskState.SUCCEEDED:
+        task.cached = record.history[-1].reason == CACHED
     return task
 
 

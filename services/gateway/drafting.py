@@ -11,11 +11,13 @@ from forebay.tasks.v1 import task_pb2
 from observability import names, tracing
 from scheduler.errors import FieldFault, ForebayError, InvalidInput
 from scheduler.ids import PARTITIONS, new_ids, partition_for
+from scheduler.ports.answers import CACHED
 from scheduler.ports.records import NewTask
 from scheduler.states import Level, TaskState
 from services.gateway import convert
 from services.gateway.dependencies import Dependents, automatic_call, resolved
 from services.gateway.fingerprint import Fingerprints
+from services.gateway.task_looks import NOTHING_KNOWN, TaskLooks
 from services.gateway.validation import MAX_TASK_BYTES, invalid_spec, spec_faults
 
 NONE_REFUSED: Final[Mapping[int, ForebayError]] = MappingProxyType({})
@@ -38,6 +40,9 @@ class Batch:
     positions: list[int] = field(default_factory=list)
     """Where those tasks are in the call."""
     accepted: int = 0
+    """Those that were recorded: what existed under a known key was counted before."""
+    ended: int = 0
+    """Of those, the ones that were recorded as ended: with an answer from the result cache."""
 
 
 @dataclass(slots=True, eq=False)
@@ -60,6 +65,8 @@ class Draft:
     """The batch of each task."""
     queues: dict[tuple[str, Level, bool], Batch] = field(default_factory=dict)
     """All batches."""
+    looks: TaskLooks = NOTHING_KNOWN
+    """What the result cache knows of them."""
     refused: dict[int, ForebayError] = field(default_factory=dict)
     """Why others are not among them, by their place in the call."""
     dependents: Dependents | None = None
@@ -68,6 +75,13 @@ class Draft:
     def next_round(self) -> None:
         """Make room for the tasks that are recorded next."""
         self.tasks, self.positions, self.batches = [], [], []
+
+    def leave_out(self, rows: Collection[int]) -> None:
+        """Take tasks out of those that are recorded next; `rows` are their places among these."""
+        kept = [row for row in range(len(self.tasks)) if row not in rows]
+        self.tasks = [self.tasks[row] for row in kept]
+        self.positions = [self.positions[row] for row in kept]
+        self.batches = [self.batches[row] for row in kept]
 
 
 class Drafter:
@@ -92,24 +106,28 @@ class Drafter:
         replay_of: Sequence[str] = (),
         schedule: str = "",
         refused: Mapping[int, ForebayError] = NONE_REFUSED,
+        looks: TaskLooks = NOTHING_KNOWN,
     ) -> Draft:
         """Check tasks, and seal those that depend on none; opens one producer span for each queue on the stack.
 
         `replay_of` names the dead letter that each task repeats, `schedule` the schedule that made them, and `refused`
-        has what was refused before, by place; what depends on that is refused too.
+        has what was refused before, by place; what depends on that is refused too. `looks` is what the cache knows.
         """
         # Tasks without a key are in no relation to others: one partition takes them all, in one step.
         ids = new_ids(random.randrange(PARTITIONS), len(specs), now_ms)
         draft = Draft(tenant, specs, now_ms, ids, spans, tracing.current(), replay_of, schedule)
+        draft.looks = looks
         draft.refused.update(refused)
         dependent: list[int] = []
         for index, spec in enumerate(specs):
-            if index in refused:
+            if index in draft.refused:
                 continue
             has_parents = bool(spec.depends_on)
             faults = spec_faults(spec, self._pools, dependent=has_parents)
             if faults:
                 draft.refused[index] = invalid_spec(index, faults)
+            elif index in looks.refused and not spec.idempotency_key:
+                draft.refused[index] = looks.refused[index]
             elif has_parents:
                 dependent.append(index)
             else:
@@ -166,6 +184,7 @@ class Drafter:
             replay_of=draft.replay_of[index] if draft.replay_of else "",
             schedule=draft.schedule,
             fingerprint=fingerprint,
+            cached_as=draft.looks.questions.get(index),
             cost_label=self.cost_label,
         )
         task = NewTask(
@@ -184,6 +203,14 @@ class Drafter:
             state = TaskState.BLOCKED if parents else TaskState.SCHEDULED
             unique = tuple(dict.fromkeys(parents))
             task = task._replace(state=state, not_before_ms=not_before_ms, parents=unique)
+        elif (end := draft.looks.ends.get(index)) is not None:
+            task = task._replace(
+                state=TaskState.SUCCEEDED,
+                publication=1,
+                result=end.result,
+                reason=CACHED,
+                outputs=end.outputs,
+            )
         draft.tasks.append(task)
         draft.positions.append(index)
         draft.batches.append(batch)

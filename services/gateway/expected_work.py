@@ -1,4 +1,5 @@
-"""What tasks are expected to cost, as the schedulers tell in their views; for limits on the work that waits.
+"""What tasks are expected to cost, as the schedulers tell in their views; for limits on the work that waits,
+and for what is worth looking for in the result cache.
 
 A gateway learns nothing itself: it sees no execution. Limits are by tenant, so that levels do not matter here: what is
 told of several levels or pools is averaged. Where nobody tells of a tenant, what holds for the model is expected,
@@ -24,10 +25,13 @@ class ExpectedWork:
 
     def __call__(self, model: str, tenant: str) -> float:
         """Return the expected work of a task, in milliseconds of one runner."""
+        known = self.known(model, tenant)
+        return UNKNOWN.work_ms if known is None else known
+
+    def known(self, model: str, tenant: str) -> float | None:
+        """Return the same; None where nobody knows anything."""
         known = self._means_ms.get((model, tenant))
-        if known is None:
-            known = self._means_ms.get((model, ANY_TENANT), UNKNOWN.work_ms)
-        return known
+        return self._means_ms.get((model, ANY_TENANT)) if known is None else known
 
     async def refresh(self) -> None:
         """Read the views. Raises RecordsUnavailable."""

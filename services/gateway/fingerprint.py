@@ -19,10 +19,13 @@ class Fingerprints:
         )
 
     def of(self, tenant: str, spec: task_pb2.TaskSpec) -> str:
-        """Return the digest of everything in a spec but its idempotency key, as hexadecimal digits."""
+        """Return the digest of everything that a spec means but its idempotency key, as hexadecimal digits."""
         body = task_pb2.TaskSpec()
         body.CopyFrom(spec)
         body.ClearField("idempotency_key")
+        if body.cache == task_pb2.CACHE_MODE_DEFAULT:
+            # As it is where nothing is said.
+            body.ClearField("cache")
         return self.digest(tenant, body.SerializeToString(deterministic=True)).hex()
 
     def digest(self, tenant: str, message: bytes) -> bytes:

@@ -5,19 +5,22 @@ A request comes here from sdk/forebay/client/async_client.py and goes on in serv
 
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import aclosing
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import grpc.aio
 
+from cache.key import CacheMode
 from forebay.inference.v1 import inference_service_pb2 as contract
 from forebay.inference.v1 import inference_service_pb2_grpc
 from forebay.models.v1.model_service_pb2 import EngineKind
 from forebay.runner.v1.runner_service_pb2 import Answer, Call
+from forebay.tasks.v1 import task_pb2
 from inference.rules import check_embed, check_generate
 from observability import tracing
 from services.gateway import convert
+from services.gateway.caching.ready import Again, ReadyResponses
 from services.gateway.caller import CallerOf
-from services.gateway.direct import DEFAULT_POOL, DirectCall, DirectCalls
+from services.gateway.direct import DEFAULT_POOL, Calls, DirectCall
 from services.gateway.direct.prompts import prefixes_of
 from services.gateway.input_validation import MAX_NAME, MAX_TENSORS, Faults, check_tensors
 from services.gateway.request_validation import refuse
@@ -30,19 +33,32 @@ _ENGINES: Final = {
     EngineKind.ENGINE_KIND_GENERATE: "a language model: call Generate",
     EngineKind.ENGINE_KIND_EMBED: "an embedding model: call Embed",
 }
+_CACHE_MODES: Final = {
+    task_pb2.CACHE_MODE_UNSPECIFIED: CacheMode.DEFAULT,
+    task_pb2.CACHE_MODE_DEFAULT: CacheMode.DEFAULT,
+    task_pb2.CACHE_MODE_BYPASS: CacheMode.BYPASS,
+    task_pb2.CACHE_MODE_REFRESH: CacheMode.REFRESH,
+    task_pb2.CACHE_MODE_ONLY: CacheMode.ONLY,
+}
 _Request = contract.InferRequest | contract.EmbedRequest | contract.GenerateRequest
+_Response = TypeVar("_Response", contract.InferResponse, contract.EmbedResponse)
 
 
 class InferenceServicer(inference_service_pb2_grpc.InferenceServiceServicer):
     """Called by gRPC; errors that leave a method become statuses in `services/interceptor.py`."""
 
-    def __init__(self, calls: DirectCalls, caller_of: CallerOf, pools: Collection[str]) -> None:
+    def __init__(self, calls: Calls, caller_of: CallerOf, pools: Collection[str]) -> None:
         self._calls = calls
         self._caller_of = caller_of
         self._pools = frozenset(pools)
+        self._tensors: ReadyResponses[contract.InferResponse] = ReadyResponses()
+        self._vectors: ReadyResponses[contract.EmbedResponse] = ReadyResponses()
 
     async def Infer(self, request: contract.InferRequest, context: Any) -> contract.InferResponse:
         """See the contract."""
+        tenant = self._caller_of(context).tenant
+        if (again := self._tensors.find(tenant, request)) is not None:
+            return _timed(again, contract.InferResponse())
         faults: Faults = []
         check_tensors(request.tensors, faults)
         _check_outputs(request.outputs, faults)
@@ -54,7 +70,7 @@ class InferenceServicer(inference_service_pb2_grpc.InferenceServiceServicer):
             for name in request.outputs:
                 call.outputs.add(name=name)
 
-        wanted = self._wanted(request, EngineKind.ENGINE_KIND_TENSOR, context, fill, faults)
+        wanted = self._wanted(request, EngineKind.ENGINE_KIND_TENSOR, tenant, context, fill, faults)
         if request.HasField("sequence"):
             sequence = request.sequence
             wanted.sequence_key = sequence.id
@@ -62,20 +78,25 @@ class InferenceServicer(inference_service_pb2_grpc.InferenceServiceServicer):
         answer = await self._calls.call(wanted)
         response = contract.InferResponse(tensors=answer.tensors)
         _write_execution(response.execution, wanted, answer)
+        self._tensors.keep(tenant, request, wanted, response)
         return response
 
     async def Embed(self, request: contract.EmbedRequest, context: Any) -> contract.EmbedResponse:
         """See the contract."""
+        tenant = self._caller_of(context).tenant
+        if (again := self._vectors.find(tenant, request)) is not None:
+            return _timed(again, contract.EmbedResponse())
         faults: Faults = []
         check_embed(request.embed, faults)
 
         def fill(call: Call) -> None:
             call.embed.CopyFrom(request.embed)
 
-        wanted = self._wanted(request, EngineKind.ENGINE_KIND_EMBED, context, fill, faults)
+        wanted = self._wanted(request, EngineKind.ENGINE_KIND_EMBED, tenant, context, fill, faults)
         answer = await self._calls.call(wanted)
         response = contract.EmbedResponse(embed=answer.embed, usage=answer.usage)
         _write_execution(response.execution, wanted, answer)
+        self._vectors.keep(tenant, request, wanted, response)
         return response
 
     async def Generate(
@@ -88,9 +109,10 @@ class InferenceServicer(inference_service_pb2_grpc.InferenceServiceServicer):
         def fill(call: Call) -> None:
             call.generate.CopyFrom(request.generate)
 
-        wanted = self._wanted(request, EngineKind.ENGINE_KIND_GENERATE, context, fill, faults)
+        tenant = self._caller_of(context).tenant
+        wanted = self._wanted(request, EngineKind.ENGINE_KIND_GENERATE, tenant, context, fill, faults)
         if self._calls.by_prefix(request.model):
-            wanted.prefixes = prefixes_of(wanted.tenant, request.model, request.generate)
+            wanted.prefixes = prefixes_of(tenant, request.model, request.generate)
         ended = False
         async with aclosing(self._calls.stream(wanted)) as answers:
             async for answer in answers:
@@ -115,6 +137,7 @@ class InferenceServicer(inference_service_pb2_grpc.InferenceServiceServicer):
         self,
         request: _Request,
         engine: EngineKind.ValueType,
+        tenant: str,
         context: Any,
         fill: Any,
         faults: Faults,
@@ -126,6 +149,8 @@ class InferenceServicer(inference_service_pb2_grpc.InferenceServiceServicer):
             faults.append(("priority", f"{request.priority} is not a priority"))
         if request.pool and request.pool not in self._pools:
             faults.append(("pool", f"there is no such pool; there is {', '.join(sorted(self._pools))}"))
+        if request.cache not in _CACHE_MODES:
+            faults.append(("cache", f"{request.cache} is not a mode of the cache"))
         refuse(faults)
         pool = request.pool or DEFAULT_POOL
         served = self._calls.model(request.model, pool=pool).model.engine
@@ -133,7 +158,7 @@ class InferenceServicer(inference_service_pb2_grpc.InferenceServiceServicer):
             refuse([("model", f"is {_ENGINES[served]}")])
         left_s = context.time_remaining()
         return DirectCall(
-            tenant=self._caller_of(context).tenant,
+            tenant=tenant,
             model=request.model,
             fill=fill,
             pool=pool,
@@ -142,6 +167,7 @@ class InferenceServicer(inference_service_pb2_grpc.InferenceServiceServicer):
             traceparent=tracing.current(),
             size_bytes=request.ByteSize(),
             kind=request.kind[: convert.LONGEST_KIND],
+            cache=_CACHE_MODES[request.cache],
         )
 
 
@@ -161,11 +187,29 @@ def _check_outputs(outputs: Sequence[str], faults: Faults) -> None:
 def _write_execution(execution: contract.Execution, wanted: DirectCall, answer: Answer) -> None:
     execution.runner = wanted.runner
     execution.version = wanted.served_version
+    execution.cached = wanted.cached
+    execution.sampled = wanted.sampled
     timing = execution.timing
+    if wanted.cached:
+        _write_waited(timing, wanted.took_s)
+        return
     timing.execute.FromMicroseconds(answer.execute_us)
     timing.queue.FromMicroseconds(max(0, int(wanted.took_s * 1e6) - answer.execute_us))
     if answer.first_token_us:
         timing.time_to_first_token.FromMicroseconds(answer.first_token_us)
+
+
+def _write_waited(timing: task_pb2.Timing, took_s: float) -> None:
+    """Write how long a call took for which nothing was executed; `Duration`'s own functions take long for a hit."""
+    whole_s = int(took_s)
+    timing.queue.seconds, timing.queue.nanos = whole_s, int((took_s - whole_s) * 1e9)
+
+
+def _timed(again: Again[_Response], response: _Response) -> _Response:
+    """Make an empty response one that is ready, with a time of its own."""
+    response.CopyFrom(again.response)
+    _write_waited(response.execution.timing, again.took_s)
+    return response
 
 
 def inference_service(servicer: InferenceServicer) -> Service:

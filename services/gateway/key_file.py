@@ -7,7 +7,7 @@ nobody out.
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import MappingProxyType
@@ -27,6 +27,11 @@ NOBODY: Final[Mapping[str, Caller]] = MappingProxyType({})
 
 _LOG: Final = logging.getLogger(__name__)
 
+Tenants = Mapping[str, Collection[str]]
+"""Those who have a key, with the digests of their keys; empty instead of the digest of one that is in no file."""
+Heard = Callable[[Tenants], Awaitable[bool]]
+"""Called with all tenants at the start and after each change of the file; it must not raise. False: it is called again.
+"""
 Stamp = tuple[int, int, int]
 """Time of the last change in nanoseconds, size, inode: a file that another one replaced has another inode."""
 
@@ -43,6 +48,14 @@ class KeyRing:
         """Let other keys hold from the next call on."""
         self._callers = {**callers, **self._always}
 
+    @property
+    def tenants(self) -> Tenants:
+        """The tenants who have a key."""
+        found: dict[str, set[str]] = {}
+        for digest, caller in self._callers.items():
+            found.setdefault(caller.tenant, set()).add("" if digest in self._always else digest)
+        return found
+
     def __len__(self) -> int:
         return len(self._callers)
 
@@ -54,10 +67,14 @@ class KeyRing:
 class KeyFile:
     """A file, and the keys that were read from it."""
 
-    def __init__(self, path: Path, clock: Clock, always: Mapping[str, Caller] = NOBODY) -> None:
+    def __init__(
+        self, path: Path, clock: Clock, always: Mapping[str, Caller] = NOBODY, heard: Heard | None = None
+    ) -> None:
         """Read it; `always` holds beside it. Raises StartupRefused when it cannot be used."""
         self._path = path
         self._clock = clock
+        self._heard = heard
+        self._told = heard is None
         self._stamp = stamp_of(path)
         self.ring: Final = KeyRing(read(path), always)
 
@@ -66,6 +83,7 @@ class KeyFile:
         while True:
             await self._clock.sleep(INTERVAL_S)
             await self.refresh()
+            await self.tell()
 
     async def refresh(self) -> None:
         """Read the file again if it is not as it was."""
@@ -79,7 +97,14 @@ class KeyFile:
             _LOG.error("api keys not changed", extra={"why": str(fault), "keys": len(self.ring)})
             return
         self.ring.replace(callers)
+        self._told = self._heard is None
         _LOG.info("api keys changed", extra={"keys": len(callers)})
+
+    async def tell(self) -> None:
+        """Tell who the tenants are, unless that is known."""
+        if self._heard is not None and not self._told:
+            tenants = self.ring.tenants
+            self._told = await self._heard(tenants) and tenants == self.ring.tenants
 
 
 def read(path: Path) -> dict[str, Caller]:
@@ -109,13 +134,15 @@ def stamp_of(path: Path) -> Stamp | None:
 
 @asynccontextmanager
 async def key_file_followed(
-    path: Path, clock: Clock, always: Mapping[str, Caller] = NOBODY
+    path: Path, clock: Clock, always: Mapping[str, Caller] = NOBODY, heard: Heard | None = None
 ) -> AsyncIterator[KeyRing]:
-    """Follow a file of keys while the block lasts; `always` holds beside it.
+    """Follow a file of keys while the block lasts; `always` holds beside it, and `heard` is told who the
+    tenants are.
 
     Raises StartupRefused when the file cannot be used at the start.
     """
-    file = await asyncio.to_thread(KeyFile, path, clock, always)
+    file = await asyncio.to_thread(KeyFile, path, clock, always, heard)
+    await file.tell()
     async with asyncio.TaskGroup() as group:
         running = group.create_task(file.run())
         try:

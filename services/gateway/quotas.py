@@ -18,7 +18,7 @@ that are over a limit are looked up first. They count for nothing.
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Final, Protocol
 
@@ -71,14 +71,22 @@ class Admittance:
         self._decision = decision
         self._levels = levels
 
-    def close(self, outcomes: Sequence[Admission | ForebayError | None] | None) -> None:
-        """Count what was recorded; with None nobody knows, and everything that was let in may have been."""
+    def close(
+        self, outcomes: Sequence[Admission | ForebayError | None] | None, ended: Collection[int] = ()
+    ) -> None:
+        """Count what was recorded; with None nobody knows, and everything that was let in may have been. Those at the
+        places that `ended` as they were recorded wait for nothing, and have come in all the same: the record store
+        holds them, so what a rate allows is spent.
+        """
         if outcomes is None:
             self.settle(None)
-        else:
-            self.settle([isinstance(one, Admission) and one.verdict is Admitted.CREATED for one in outcomes])
+            return
+        came = [isinstance(one, Admission) and one.verdict is Admitted.CREATED for one in outcomes]
+        for place in ended:
+            came[place] = False
+        self.settle(came, ended)
 
-    def settle(self, came: Sequence[bool] | None) -> None:
+    def settle(self, came: Sequence[bool] | None, ended: Collection[int] = ()) -> None:
         """Count what came in, by place in the call: as `close` does."""
         taken = self._decision.taken.levels
         if came is None:
@@ -88,7 +96,7 @@ class Admittance:
         recorded = {
             level: Waiting(number, number * _mean_ms(taken.get(level))) for level, number in numbers.items()
         }
-        self._limiter.settle(self._decision, recorded)
+        self._limiter.settle(self._decision, recorded, Counter(self._levels[place] for place in ended))
 
 
 class Quotas:

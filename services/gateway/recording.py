@@ -35,6 +35,10 @@ class Recorded:
     young: list[int] = field(default_factory=list)
     """Places of tasks that existed before and may not have reached the log."""
     conflicts: list[Conflict] = field(default_factory=list)
+    ended: set[int] = field(default_factory=set)
+    """Places of tasks that were recorded as ended, with an answer from the result cache."""
+    begun: bool = False
+    """Whether the record store was asked to write anything: when that fails, what it wrote is unknown."""
 
 
 class Recorder:
@@ -45,12 +49,12 @@ class Recorder:
         self._reader = reader
         self._drafter = drafter
 
-    async def __call__(self, draft: Draft, parent: str) -> Recorded:
-        """Record everything that can be, and fill the frames of its batches; `parent` is the trace context.
+    async def __call__(self, draft: Draft, recorded: Recorded, parent: str) -> None:
+        """Record everything that can be, enter it in `recorded`, of which nothing is known yet, and fill the frames of
+        its batches; `parent` is the trace context.
 
         What cannot be for its parents' sake is entered in `draft.refused`. Raises RecordsUnavailable.
         """
-        recorded = Recorded([None] * len(draft.specs))
         dependents = draft.dependents
         if dependents is not None:
             await self._check_named(draft.tenant, dependents)
@@ -64,7 +68,6 @@ class Recorder:
         if dependents is not None:
             dependents.refuse_rest()
             draft.refused.update(dependents.refused)
-        return recorded
 
     async def _check_named(self, tenant: str, dependents: Dependents) -> None:
         named = dependents.named()
@@ -77,8 +80,32 @@ class Recorder:
         for place in list(dependents.refused):
             dependents.refuse_children(place)
 
+    async def _known(self, draft: Draft, recorded: Recorded) -> None:
+        """Take the tasks out of a round that want a cached answer or none, where there is none: what exists under their
+        keys is told, and the others are refused.
+        """
+        refusals, dependents = draft.looks.refused, draft.dependents
+        rows = [row for row, position in enumerate(draft.positions) if position in refusals]
+        if not rows:
+            return
+        for row, admission in zip(
+            rows, await self._store.known([draft.tasks[row] for row in rows]), strict=True
+        ):
+            if admission is not None:
+                _settle(draft, recorded, row, admission)
+                continue
+            position = draft.positions[row]
+            draft.refused[position] = refusals[position]
+            if dependents is not None:
+                dependents.refuse_children(position)
+        draft.leave_out(set(rows))
+
     async def _round(self, draft: Draft, recorded: Recorded, parent: str) -> None:
+        if draft.looks.refused:
+            await self._known(draft, recorded)
         count = len(draft.tasks)
+        if not count:
+            return
         attributes: dict[str, tracing.Value] = {
             names.DB_SYSTEM_NAME: names.DB_SYSTEM_REDIS,
             names.DB_OPERATION_NAME: "EVALSHA",
@@ -87,27 +114,34 @@ class Recorder:
         }
         name = names.records_span("create")
         with tracing.span(name, kind=tracing.Kind.CLIENT, parent=parent, attributes=attributes):
+            recorded.begun = True
             admissions, tickets = await self._store.create(draft.tasks)
         recorded.tickets += tickets
-        outcomes, dependents = recorded.outcomes, draft.dependents
-        rows = zip(draft.tasks, draft.positions, draft.batches, admissions, strict=True)
-        for task, position, batch, admission in rows:
-            if admission.verdict is Admitted.CONFLICT:
-                _note_conflict(draft, recorded, position, admission.task_id)
-                continue
-            outcomes[position] = admission
-            batch.accepted += 1
-            if admission.verdict is Admitted.CREATED:
-                batch.frames.append(
-                    convert.frame(task.envelope, 0 if batch.parked else admission.publication)
-                )
-                batch.positions.append(position)
-                if task.parents:
-                    recorded.children.append(_child(draft, position, task.parents, task.id))
-            elif may_be_unpublished(admission):
-                recorded.young.append(position)
-            if dependents is not None:
-                dependents.settle(position, admission.task_id)
+        for row, admission in enumerate(admissions):
+            _settle(draft, recorded, row, admission)
+
+
+def _settle(draft: Draft, recorded: Recorded, row: int, admission: Admission) -> None:
+    """Enter what became of one task of a round."""
+    task, position, batch = draft.tasks[row], draft.positions[row], draft.batches[row]
+    if admission.verdict is Admitted.CONFLICT:
+        _note_conflict(draft, recorded, position, admission.task_id)
+        return
+    recorded.outcomes[position] = admission
+    created = admission.verdict is Admitted.CREATED
+    batch.accepted += created
+    if created and task.state.terminal:
+        batch.ended += 1
+        recorded.ended.add(position)
+    elif created:
+        batch.frames.append(convert.frame(task.envelope, 0 if batch.parked else admission.publication))
+        batch.positions.append(position)
+        if task.parents:
+            recorded.children.append(_child(draft, position, task.parents, task.id))
+    elif may_be_unpublished(admission):
+        recorded.young.append(position)
+    if draft.dependents is not None:
+        draft.dependents.settle(position, admission.task_id)
 
 
 def _note_conflict(draft: Draft, recorded: Recorded, position: int, task_id: str) -> None:

@@ -3,7 +3,8 @@ sdk/forebay/client/async_client.py (by way of `task_service.py`) and goes on in 
 
 A task is answered as accepted only after the log's acknowledgement: of its lane, or, for one that waits for its time or
 for parents, of the topic where those are parked. When that does not come, the record is there already and the sweeper
-completes it: the task will run, and a client that wants it once retries with the same key.
+completes it: the task will run, and a client that wants it once retries with the same key. One whose answer the result
+cache has is recorded as ended, and never on the log.
 """
 
 import logging
@@ -17,6 +18,7 @@ from observability import names, tracing
 from scheduler.errors import ForebayError, QuotaExceeded, ServerUnavailable
 from scheduler.ports.clock import Clock
 from scheduler.ports.records import Admission, PublishTicket
+from scheduler.states import TaskState
 from services.gateway.drafting import NONE_REFUSED, Batch, Draft, Drafter
 from services.gateway.lanes import LaneChooser
 from services.gateway.limits import InFlight
@@ -26,6 +28,7 @@ from services.gateway.quotas import Admittance, Quotas
 from services.gateway.recording import Outcome, Recorded, Recorder
 from services.gateway.repetition import Repetitions
 from services.gateway.request_validation import check_task_count
+from services.gateway.task_looks import NOTHING_KNOWN, TaskCache
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -34,11 +37,15 @@ class SubmitObserver(Protocol):
     """What counts submitted tasks."""
 
     def submitted(self, level: str, count: int) -> None:
-        """Count tasks that were accepted."""
+        """Count tasks that were recorded, each once: not those that a known key repeats."""
         ...
 
     def refused(self, reason: str, count: int) -> None:
-        """Count tasks that were not."""
+        """Count tasks for which their call had an error."""
+        ...
+
+    def finished(self, state: str, level: str, count: int) -> None:
+        """Count tasks that were recorded in a terminal state (lower case)."""
         ...
 
     def batch(self, hop: str, tasks: int) -> None:
@@ -62,6 +69,7 @@ class Submit:
         repetitions: Repetitions,
         limits: InFlight,
         quotas: Quotas,
+        cache: TaskCache,
         clock: Clock,
         observer: SubmitObserver,
     ) -> None:
@@ -76,6 +84,7 @@ class Submit:
         self._repetitions = repetitions
         self._limits = limits
         self._quotas = quotas
+        self._cache = cache
         self._clock = clock
         self._observer = observer
 
@@ -97,8 +106,10 @@ class Submit:
         with self._limits.taken(size_bytes), ExitStack() as spans:
             parent = tracing.current()
             admittance = await self._admittance(tenant, specs) if self._quotas.active else None
-            recorded = None
+            refused = admittance.refused if admittance else NONE_REFUSED
+            looks, recorded, done = NOTHING_KNOWN, Recorded([None] * len(specs)), False
             try:
+                looks = await self._cache.look_up(tenant, specs, refused)
                 draft = self._drafter.draft(
                     tenant,
                     specs,
@@ -106,12 +117,18 @@ class Submit:
                     spans,
                     replay_of=replay_of,
                     schedule=schedule,
-                    refused=admittance.refused if admittance else NONE_REFUSED,
+                    refused=refused,
+                    looks=looks,
                 )
-                recorded = await self._record(draft, parent)
+                await self._record(draft, recorded, parent)
+                done = True
             finally:
-                if admittance:
-                    admittance.close(None if recorded is None else recorded.outcomes)
+                if admittance and done:
+                    admittance.close(recorded.outcomes, recorded.ended)
+                elif admittance:
+                    admittance.close(None)
+                if looks.ends and (done or not recorded.begun):
+                    self._cache.recorded(tenant, specs, looks, recorded.ended)
             outcomes = recorded.outcomes
             for index, error in draft.refused.items():
                 outcomes[index] = error
@@ -139,12 +156,13 @@ class Submit:
     async def _publish(self, tenant: str, draft: Draft, recorded: Recorded) -> None:
         sent: list[tuple[Batch, list[Parcel]]] = []
         for batch in draft.queues.values():
+            # None where the cache has every answer.
+            batch.span.set(names.MESSAGING_BATCH_MESSAGE_COUNT, len(batch.frames))
             if batch.frames:
                 to: Destination = Parking(batch.pool)
                 if not batch.parked:
                     to = lane = self._lanes.choose(batch.pool, batch.level, tenant, len(batch.frames))
                     batch.span.set(names.MESSAGING_DESTINATION_PARTITION_ID, str(lane.index))
-                batch.span.set(names.MESSAGING_BATCH_MESSAGE_COUNT, len(batch.frames))
                 sent.append((batch, self._publisher.hand_over(to, batch.frames, batch.span.traceparent)))
         # While the log takes them in.
         complete = linked = not recorded.children or await self._linked(tenant, recorded)
@@ -155,7 +173,6 @@ class Submit:
                 error = await parcel.outcome
                 if error is not None:
                     complete = False
-                    batch.accepted -= end - start
                     batch.span.fail(error.reason)
                     for position in batch.positions[start:end]:
                         recorded.outcomes[position] = error
@@ -197,10 +214,12 @@ class Submit:
         for batch in batches:
             if batch.accepted:
                 self._observer.submitted(batch.level.label, batch.accepted)
-        if sum(batch.accepted for batch in batches) < len(outcomes):
-            reasons = Counter(o.reason for o in outcomes if isinstance(o, ForebayError))
-            for reason, count in reasons.items():
-                self._observer.refused(reason, count)
+            if batch.ended:
+                self._observer.finished(TaskState.SUCCEEDED.name.lower(), batch.level.label, batch.ended)
+        # Also those that are recorded and whose log did not answer: they run, and their call failed.
+        reasons = Counter(one.reason for one in outcomes if isinstance(one, ForebayError))
+        for reason, count in reasons.items():
+            self._observer.refused(reason, count)
 
 
 def _unless_all_failed(outcomes: list[Outcome]) -> list[Outcome]:

@@ -72,6 +72,8 @@ def spec_faults(spec: task_pb2.TaskSpec, pools: Collection[str], *, dependent: b
         check_references(spec, faults)
     if not 0 <= spec.on_parent_failure <= 3:
         faults.append(("on_parent_failure", f"{spec.on_parent_failure} is not a policy"))
+    if not 0 <= spec.cache <= 4:
+        faults.append(("cache", f"{spec.cache} is not a mode"))
     if len(spec.idempotency_key) > MAX_KEY:
         faults.append(("idempotency_key", f"must be at most {MAX_KEY} characters long"))
     if spec.labels:

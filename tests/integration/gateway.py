@@ -23,6 +23,7 @@ from scheduler.states import Level, TaskState
 from services.connections import QueueSettings
 from services.gateway.app import Gateway, serve
 from services.gateway.assembly import Ports
+from services.gateway.caching import CacheSettings
 from services.gateway.settings import GatewaySettings
 from services.lifecycle import CHANNEL_OPTIONS
 from services.status import to_status
@@ -111,13 +112,16 @@ async def running(
     settings: GatewaySettings | None = None,
     ports: Ports | None = None,
     policy: Policy = DEFAULT_POLICY,
+    cache: CacheSettings | None = None,
 ) -> AsyncIterator[System]:
     store = store or MemoryStore(SystemClock())
     log = log or MemoryLog()
     ports = ports or ports_of(store, log)
-    settings = settings or GatewaySettings(listen="127.0.0.1:0", http_listen="127.0.0.1:0", grace_s=2.0)
+    settings = settings or GatewaySettings(
+        listen="127.0.0.1:0", http_listen="127.0.0.1:0", grace_s=2.0, secret="s" * 32
+    )
     async with (
-        serve(settings, QueueSettings(), ports, new_registry(), policy) as gateway,
+        serve(settings, QueueSettings(), ports, new_registry(), policy, cache or CacheSettings()) as gateway,
         grpc.aio.insecure_channel(gateway.grpc.address, options=CHANNEL_OPTIONS) as channel,
     ):
         stub: Any = task_service_pb2_grpc.TaskServiceStub(channel)

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import aiohttp
 import grpc
 import grpc.aio
 import pytest
@@ -49,6 +50,12 @@ async def test_a_gateway_serves_while_the_broker_is_away_and_says_so_to_who_subm
             await tasks.SubmitTasks(request, timeout=5)
         assert raised.value.code() is grpc.StatusCode.UNAVAILABLE
         assert b"LOG_UNAVAILABLE" in dict(raised.value.trailing_metadata() or ())["grpc-status-details-bin"]
-        # It is recorded, and can be read; the sweeper completes it.
+        # It is recorded, and can be read; the sweeper completes it. However often it is repeated, it is one task.
+        with pytest.raises(grpc.aio.AioRpcError):
+            await tasks.SubmitTasks(request, timeout=5)
+        async with aiohttp.ClientSession() as session:
+            page = await (await session.get(f"http://{running.http_address}/metrics")).text()
+        assert 'forebay_tasks_submitted_total{level="normal"} 1.0' in page
+        assert 'forebay_tasks_refused_total{reason="LOG_UNAVAILABLE"} 2.0' in page
         listed = await tasks.ListTasks(task_service_pb2.ListTasksRequest(), timeout=5)
         assert f"without log {admin}" in {task.spec.idempotency_key for task in listed.tasks}

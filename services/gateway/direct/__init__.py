@@ -5,11 +5,13 @@ says what is known of a model. Doors translate and nothing else.
 """
 
 from services.gateway.direct.calls import DirectCalls
+from services.gateway.direct.port import Calls
 from services.gateway.direct.running import Direct, DirectBounds, direct_way
 from services.gateway.direct.wanted import DEFAULT_POOL, DirectCall, KnownModel
 
 __all__ = [
     "DEFAULT_POOL",
+    "Calls",
     "Direct",
     "DirectBounds",
     "DirectCall",

@@ -48,6 +48,15 @@ class Admission:
 
     def enter(self, wanted: DirectCall) -> Decision | None:
         """Let a call in, until `leave`. Raises Overloaded, QuotaExceeded, and ShuttingDown after `close`."""
+        self.check_room(wanted)
+        decision = None
+        if self._quotas.active:
+            decision = self._quotas.enter(wanted.tenant, wanted.priority, wanted.model)
+        self.take(wanted)
+        return decision
+
+    def check_room(self, wanted: DirectCall) -> None:
+        """Raise Overloaded when there is no room for a call of its level, and ShuttingDown after `close`."""
         if self._closed:
             raise ShuttingDown("this gateway is going away", 0.5)
         level, size = wanted.priority, wanted.size_bytes
@@ -56,12 +65,11 @@ class Admission:
         # One call is always let in, however large it is.
         if self.calls and self.bytes + size > self._max_bytes[level]:  # type: ignore[index]
             raise Overloaded(f"{self.bytes} bytes of calls are under way already", ROOM_AFTER_S)
-        decision = None
-        if self._quotas.active:
-            decision = self._quotas.enter(wanted.tenant, level, wanted.model)
+
+    def take(self, wanted: DirectCall) -> None:
+        """Count a call, until `leave`."""
         self.calls += 1
-        self.bytes += size
-        return decision
+        self.bytes += wanted.size_bytes
 
     def leave(self, wanted: DirectCall) -> None:
         """Count a call no more."""
@@ -75,6 +83,39 @@ class Admission:
     def close(self) -> None:
         """Refuse everything from now on."""
         self._closed = True
+
+
+class Room:
+    """What one call takes that waits here beside those that are given to runners. No quota counts it: whoever computes
+    for it is counted there.
+    """
+
+    __slots__ = ("_admission", "_ended", "_taken", "_wanted")
+
+    def __init__(self, admission: Admission, wanted: DirectCall) -> None:
+        """Take it, until `end`. Raises as `Admission.check_room`."""
+        admission.check_room(wanted)
+        admission.take(wanted)
+        self._admission = admission
+        self._wanted = wanted
+        self._taken, self._ended = True, False
+
+    def lend(self) -> None:
+        """Leave it to the call itself, which is given to a runner now and counted there."""
+        if self._taken:
+            self._taken = False
+            self._admission.leave(self._wanted)
+
+    def take_back(self) -> None:
+        """Take it once more, after that: what was let in is not refused later."""
+        if not self._taken and not self._ended:
+            self._taken = True
+            self._admission.take(self._wanted)
+
+    def end(self) -> None:
+        """Give it back. Idempotent."""
+        self.lend()
+        self._ended = True
 
 
 def check_in_time(wanted: DirectCall, outstanding_ms: float, timeout_s: float) -> None:

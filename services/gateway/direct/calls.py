@@ -13,7 +13,7 @@ from forebay.runner.v1.runner_service_pb2 import Answer, ReadStatisticsResponse
 from scheduler.errors import DeadlinePassed, ForebayError, ShuttingDown
 from scheduler.ports.clock import Clock
 from scheduler.ports.membership import Membership
-from services.gateway.direct.admission import Admission, check_in_time
+from services.gateway.direct.admission import Admission, Room, check_in_time
 from services.gateway.direct.choosing import Chooser
 from services.gateway.direct.connection import Connection
 from services.gateway.direct.fleet import Fleet
@@ -21,6 +21,7 @@ from services.gateway.direct.group import Group
 from services.gateway.direct.hearing import Hearing
 from services.gateway.direct.outcomes import not_ready
 from services.gateway.direct.pending import Pending, Streaming
+from services.gateway.direct.port import CacheCounts
 from services.gateway.direct.suspects import Suspects
 from services.gateway.direct.table import CallObserver, CallTable
 from services.gateway.direct.wanted import DEFAULT_POOL, DirectCall, KnownModel
@@ -122,11 +123,27 @@ class DirectCalls:
         finally:
             self._table.leave(pending)
 
+    def raise_level(self, wanted: DirectCall, level: int) -> None:
+        """Make a call that is under way more urgent, here and at its runner; one that runs goes on as it was."""
+        self._table.raise_level(wanted, level)
+
+    def room(self, wanted: DirectCall) -> Room:
+        """Let in a call for which nothing is given to a runner, until `Room.end`. Raises Overloaded, ShuttingDown."""
+        return Room(self.under_way, wanted)
+
+    def work_ms(self, known: KnownModel) -> float:
+        """Return what a call of a model costs of a runner's time, as measured lately, in milliseconds; 1 until then."""
+        return self.fleet.group(known).work_ms
+
     async def statistics(self, known: KnownModel) -> Sequence[ReadStatisticsResponse]:
         """Return what each runner of a model has counted; those that do not answer are left out."""
         connections = self.fleet.group(known).connections
         counted = await asyncio.gather(*(connection.statistics() for connection in connections))
         return [one for one in counted if one is not None]
+
+    def cache_counts(self, known: KnownModel) -> CacheCounts:
+        """Return nothing: no cache is this far down."""
+        return CacheCounts()
 
     async def run(self) -> None:
         """Follow who is there, for ever."""
@@ -180,7 +197,8 @@ class DirectCalls:
             entered = True
             timeout_s = self._timeout_s(wanted)
             group = self.fleet.group(known)
-            pending = kind(next(self._numbers), wanted, group, now_s, now_s + timeout_s)
+            runs_s = max(timeout_s, min(wanted.runs_ms, LONGEST_MS) / 1000.0)
+            pending = kind(next(self._numbers), wanted, group, now_s, now_s + runs_s)
             pending.decision = decision
             chosen = self._chooser.choose(pending, now_s)
             check_in_time(wanted, chosen.load_ms + chosen.untold * group.work_ms, timeout_s)
@@ -192,7 +210,7 @@ class DirectCalls:
             # Names that nobody serves are the client's invention: they are no label.
             self._table.refused(wanted, wanted.model if known is not None else "", error, now_s)
             raise
-        self._table.add(pending, chosen, timeout_s)
+        self._table.add(pending, chosen, runs_s)
         return pending
 
     def _other_version(self, pending: Pending) -> Group | None:

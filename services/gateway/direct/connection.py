@@ -7,7 +7,7 @@ message for each call, `gathering.py` decides when one goes; a CRITICAL call and
 others.
 
 A call that ends before it was sent is never sent; the id of one that was sent goes out at once, so that the runner
-stops it.
+stops it. So does the new level of one that became more urgent.
 """
 
 import asyncio
@@ -88,10 +88,14 @@ class Connection:
         """When the message went that the runner has not taken in; None when it has taken in all."""
         self.unseen = 0
         """Calls in that message: the load does not tell of them."""
+        self.answers_digest = ""
+        """What the process at the other end runs, as its stream says; what is announced may be of one before it."""
         self._listener = listener
         self._load = RunnerLoad()
         self._outgoing = Outgoing()
         self._cancelled: list[int] = []
+        self._raised: dict[int, int] = {}
+        """Levels of calls that the runner has and that it is to be told of."""
         self._number = 0
         """Of the message with calls that went last."""
         self._gathering = Gathering(monotonic(), time.thread_time())
@@ -131,13 +135,26 @@ class Connection:
         if self.sent_s is None:
             self._gather()
 
+    def raise_level(self, pending: Pending, level: int) -> None:
+        """Make a call more urgent: here while it waits here, and at the runner once it was sent."""
+        if pending.sent:
+            pending.wanted.priority = level
+            self._raised[pending.id] = level
+            self._work.set()
+            return
+        self._outgoing.raise_level(pending, level)
+        if self.sent_s is None:
+            self._gather()
+
     def drop(self, pending: Pending, *, ended: bool) -> None:
         """Let go of a call: it `ended` here, or nobody waits for it, and the runner shall stop it."""
         pending.connection = None
         self.calls -= 1
         if not pending.sent:
             self._outgoing.remove(pending)
-        elif not ended:
+            return
+        self._raised.pop(pending.id, None)
+        if not ended:
             self._cancelled.append(pending.id)
             self._work.set()
 
@@ -203,9 +220,12 @@ class Connection:
             self._work.clear()
             request = ExecuteRequest(cancelled=self._cancelled)
             self._cancelled.clear()
+            for number, level in self._raised.items():
+                request.raised.add(id=number, priority=level)
+            self._raised.clear()
             if self.sent_s is None and self._outgoing.count:
                 self._fill(request)
-            if request.calls or request.cancelled:
+            if request.calls or request.cancelled or request.raised:
                 await stream.write(request)
 
     async def _read(self, stream: Stream) -> str:
@@ -217,6 +237,8 @@ class Connection:
             if response.taken == self._number:
                 self.sent_s = None
                 self.unseen = 0
+            if response.answers_digest:
+                self.answers_digest = response.answers_digest
             if response.HasField("load"):
                 self._load.told(response.load, self._monotonic())
             if response.answers:

@@ -56,7 +56,7 @@ class Hearing:
                 continue  # nobody waits for it any more
             kind = answer.WhichOneof("outcome")
             if kind == "chunk":
-                self._chunk(pending, answer)
+                self._chunk(pending, connection, answer)
             elif kind == "error" or kind is None:
                 self._refused(pending, connection, answer)
             else:
@@ -103,8 +103,9 @@ class Hearing:
             if not pending.sent and (others or connection.leaving):
                 self._table.move(pending, connection, None)
 
-    def _chunk(self, pending: Pending, answer: Answer) -> None:
+    def _chunk(self, pending: Pending, connection: Connection, answer: Answer) -> None:
         self._table.wait_no_more(pending)
+        pending.executed_by(connection)
         if pending.wanted.trial is not None:
             pending.wanted.trial.end()
         if isinstance(pending, Streaming) and not pending.push(answer):

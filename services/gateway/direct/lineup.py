@@ -5,6 +5,7 @@ from typing import Final, NamedTuple
 
 from google.protobuf.message import DecodeError
 
+from cache.key import identity_of
 from forebay.models.v1 import model_service_pb2
 from forebay.runner.v1.runner_service_pb2 import WatchStatusResponse
 from scheduler.errors import ModelNotFound
@@ -146,4 +147,7 @@ def _known(key: Key, group: list[WatchStatusResponse], served: list[int], latest
         ready=bool(ready),
         versions=served,
         latest=latest,
+        identity=identity_of(runner.answers_digest for runner in ready),
+        unsteady_chats=any(runner.unsteady_chats for runner in ready),
+        draws=any(runner.draws for runner in ready),
     )

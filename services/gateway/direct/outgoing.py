@@ -50,6 +50,13 @@ class Outgoing:
         if self._lines[pending.wanted.priority - 1].pop(pending.id, None) is not None:
             self._less(1)
 
+    def raise_level(self, pending: Pending, level: int) -> None:
+        """Let a call that waits here go on waiting behind those of a higher level."""
+        wanted = pending.wanted
+        del self._lines[wanted.priority - 1][pending.id]
+        wanted.priority = level
+        self._lines[level - 1][pending.id] = pending
+
     def write(self, request: ExecuteRequest, now_s: float) -> list[tuple[Pending, Exception]]:
         """Move calls into a message, as many as one takes. Returns those that could not be written, and why: they are
         not in it, and do not wait here any more.

@@ -56,6 +56,12 @@ class Pending:
         """What it counts as in the limits of the policy, while it waits."""
         self.future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
 
+    def executed_by(self, connection: "Connection") -> None:
+        """Write into the call who executes it, and what that runs."""
+        wanted = self.wanted
+        wanted.runner, wanted.served_version = connection.id, self.group.key[2]
+        wanted.answers_digest = connection.answers_digest
+
     def succeed(self, answer: Answer) -> None:
         """Hand over the answer."""
         if not self.future.done():

@@ -71,6 +71,7 @@ class CallTable:
     def add(self, pending: Pending, connection: Connection, timeout_s: float) -> None:
         """Put in a call that was let in, and give it to a runner. It ends in so many seconds at the latest."""
         self._calls[pending.id] = pending
+        pending.wanted.number = pending.id
         pending.timer = self._loop.call_later(timeout_s, self._expire, pending)
         connection.put(pending)
 
@@ -86,7 +87,7 @@ class CallTable:
         assert connection is not None, "only what is under way ends"
         if wanted.trial is not None:
             self._suspects.clear(wanted.trial)
-        wanted.runner, wanted.served_version = connection.id, pending.group.key[2]
+        pending.executed_by(connection)
         wanted.took_s = self._end(pending, "OK", ended=True)
         pending.succeed(answer)
 
@@ -98,7 +99,9 @@ class CallTable:
     def leave(self, pending: Pending) -> None:
         """Take in that nobody waits for a call any more."""
         if pending.id in self._calls:
-            self._end(pending, "CANCELLED", ended=False)
+            wanted = pending.wanted
+            late = wanted.runs_ms and (self._monotonic() - pending.began_s) * 1000 >= wanted.timeout_ms
+            self._end(pending, "DEADLINE_EXCEEDED" if late else "CANCELLED", ended=False)
         if pending.future.done() and not pending.future.cancelled():
             # Looked at, so that it is not taken for an error that nobody handled.
             pending.future.exception()
@@ -123,6 +126,17 @@ class CallTable:
             self.fail(pending, cause or error, ended=True)
         else:
             chosen.put(pending)
+
+    def raise_level(self, wanted: DirectCall, level: int) -> None:
+        """Make a call more urgent, wherever it waits. A lower level than it has changes nothing."""
+        if level >= wanted.priority:
+            return
+        pending = self._calls.get(wanted.number)
+        if pending is None or pending.connection is None:
+            # Not let in yet, or at its end.
+            wanted.priority = level
+        else:
+            pending.connection.raise_level(pending, level)
 
     def wait_no_more(self, pending: Pending) -> None:
         """Count a call no more among what waits."""

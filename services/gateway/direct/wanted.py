@@ -1,9 +1,11 @@
 """What a door asks for when a client waits on the line, and what is known of the model that it asks for."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, fields
+from operator import attrgetter
+from typing import Final, Protocol
 
+from cache.key import CacheMode
 from forebay.models.v1 import model_service_pb2
 from forebay.runner.v1 import runner_service_pb2
 from scheduler.states import Level
@@ -31,6 +33,20 @@ class Trial:
             self.release()
 
 
+class Hit(Protocol):
+    """An answer in this gateway's memory that a call was given."""
+
+    def again(self, traceparent: str) -> float | None:
+        """Give the same answer to one more call, by the same tenant and with the same request. Return how many seconds
+        it took to find that it still stands, and None when it does not: then nothing was given.
+        """
+        ...
+
+    def held(self) -> int:
+        """Let go of what only its first call needed, and return how many bytes it holds on to, beside the request."""
+        ...
+
+
 @dataclass(slots=True, eq=False)
 class DirectCall:
     """One call. A door makes it, after it has checked what holds for any model, and gives it away."""
@@ -50,6 +66,8 @@ class DirectCall:
     """The number of a Level, 1 to 4."""
     timeout_ms: int = 0
     """How long the client still waits; 0 for the default of the settings."""
+    runs_ms: int = 0
+    """How long it may run where others wait for it who have more time than its client; 0 for no longer than that."""
     traceparent: str = ""
     """Of the span that the call is made in: `tracing.current()`."""
     size_bytes: int = 0
@@ -66,16 +84,41 @@ class DirectCall:
     prefixes: tuple[int, ...] = ()
     """For routing by prefix: chained hashes of the blocks that a prompt begins with."""
 
+    cache: CacheMode = CacheMode.DEFAULT
+    """What it wants of the result cache; see `services/gateway/caching`."""
+
     trial: Trial | None = None
     """Set for a call that a runner may have died of, while it is tried once more."""
 
-    # Known when it was answered.
+    number: int = 0
+    """Names it while it is under way; 0 before."""
+
+    # Known when it was answered; of a stream the first three with its first chunk.
     runner: str = ""
-    """The id of the runner that executed it."""
+    """The id of the runner that executed it; empty when it was answered without one."""
     served_version: int = 0
     """The version of the model; 0 for a model without versions."""
+    answers_digest: str = ""
+    """What the very process that executed it runs; empty where it did not say."""
     took_s: float = 0.0
     """From its arrival to its answer, in seconds."""
+    cached: bool = False
+    """Whether nothing was computed for it: the answer was in the cache, or another call's was shared."""
+    sampled: bool = False
+    """Whether a cached answer is one of many that could have come."""
+    hit: Hit | None = None
+    """What it was answered from, where that was this gateway's memory and no stream."""
+
+
+_FIELDS: Final = attrgetter(*[field.name for field in fields(DirectCall)])
+
+
+def copied(wanted: DirectCall) -> DirectCall:
+    """Return a call like this one, for a computation that may outlive it. No trial: that is the first one's."""
+    # Of each call that is computed: `dataclasses.replace` takes five times as long.
+    copy = DirectCall(*_FIELDS(wanted))
+    copy.trial = None
+    return copy
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,3 +141,9 @@ class KnownModel:
     """Versions of the name that are READY in this pool, ascending; empty while none is."""
     latest: bool
     """Whether it is the one that answers to the bare name."""
+    identity: bytes = b""
+    """Digest over what its READY runners announce to change their answers; empty where one announces nothing."""
+    unsteady_chats: bool = False
+    """Whether the chat template of a READY one writes the time, or something at random."""
+    draws: bool = False
+    """Whether the graph of a READY one draws random numbers."""

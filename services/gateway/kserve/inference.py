@@ -16,12 +16,12 @@ from forebay.runner.v1.runner_service_pb2 import Call
 from forebay.tasks.v1 import inputs_pb2
 from observability import tracing
 from scheduler.errors import InvalidInput
-from services.gateway.direct import DirectCall, DirectCalls
+from services.gateway.direct import Calls, DirectCall
 from services.gateway.direct.prompts import prefixes_of
 from services.gateway.kserve import embeddings, language
 from services.gateway.kserve.contents import Element, values_of
 from services.gateway.kserve.layouts import elements_of, layout_of
-from services.gateway.kserve.parameters import NO_OPTIONS, Options, read_options, value_of
+from services.gateway.kserve.parameters import CACHED, NO_OPTIONS, Options, read_options, value_of
 from services.gateway.kserve.served import Catalogue, Served
 from services.gateway.kserve.tensor_calls import tensor_call, write_tensors
 from services.gateway.kserve.wanted_outputs import wanted_outputs
@@ -52,7 +52,7 @@ class Prepared:
 class Inference:
     """Executes requests."""
 
-    def __init__(self, calls: DirectCalls, door: str) -> None:
+    def __init__(self, calls: Calls, door: str) -> None:
         """`door` is the name of the door in metrics."""
         self.models: Final = Catalogue(calls)
         self._calls = calls
@@ -78,6 +78,7 @@ class Inference:
             wanted.version = served.known.version
         wanted.priority = options.priority
         wanted.kind = options.kind
+        wanted.cache = options.cache
         wanted.timeout_ms = options.timeout_ms
         if left_s is not None:
             left_ms = max(1, int(left_s * 1000))
@@ -148,7 +149,10 @@ class Inference:
 def _response(prepared: Prepared) -> ModelInferResponse:
     served = prepared.served
     version = prepared.wanted.served_version or served.version
-    return ModelInferResponse(model_name=served.name, model_version=str(version), id=prepared.id)
+    response = ModelInferResponse(model_name=served.name, model_version=str(version), id=prepared.id)
+    if prepared.wanted.cached:
+        response.parameters[CACHED].bool_param = True
+    return response
 
 
 def _values(served: Served, request: ModelInferRequest) -> Mapping[str, Sequence[Element]]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final, TypeGuard
 
+from cache.key import CacheMode
 from forebay.compat.kserve.kserve_service_pb2 import InferParameter
 from scheduler.errors import InvalidInput
 from scheduler.states import Level
@@ -20,6 +21,10 @@ Value = bool | int | float | str | None
 
 SEQUENCE_CHARACTERS: Final = 256
 CLASSIFICATION: Final = "classification"
+CACHE: Final = "cache"
+"""Of a request: what it wants of the result cache, `DEFAULT`, `BYPASS`, `REFRESH` or `ONLY`."""
+CACHED: Final = "cached"
+"""Of a response: true where nothing was computed for it."""
 _SHARED_MEMORY: Final = "shared_memory_"
 _NUMBERED: Final = (Level.NORMAL, Level.CRITICAL, Level.HIGH, Level.NORMAL)
 """Levels by number; those behind are LOW."""
@@ -42,6 +47,8 @@ class Options:
     """Whether a stream shall mark the last response to a request, with an empty one where need be."""
     kind: str = ""
     """What kind of work it is, as a label says it of tasks; empty for none."""
+    cache: CacheMode = CacheMode.DEFAULT
+    """What it wants of the result cache."""
     others: Mapping[str, Value] = field(default_factory=dict)
     """All parameters."""
 
@@ -66,6 +73,7 @@ def read_options(values: Mapping[str, Value]) -> Options:
         sequence_end=_flag(values, "sequence_end"),
         empty_final=_flag(values, "triton_enable_empty_final_response"),
         kind=_kind(values["kind"]) if "kind" in values else "",
+        cache=_cache(values[CACHE]) if CACHE in values else CacheMode.DEFAULT,
         others=values,
     )
 
@@ -125,6 +133,12 @@ def _sequence(value: Value) -> str:
 def _kind(value: Value) -> str:
     # Known to this platform alone: where it is something else, it is left alone as other parameters are.
     return str(value)[:LONGEST_KIND] if isinstance(value, str) or _is_whole(value) else ""
+
+
+def _cache(value: Value) -> CacheMode:
+    if isinstance(value, str) and value.upper() in CacheMode.__members__:
+        return CacheMode[value.upper()]
+    raise InvalidInput.of(f"parameters.{CACHE}", f"must be one of {', '.join(CacheMode.__members__)}")
 
 
 def _flag(values: Mapping[str, Value], name: str) -> bool:

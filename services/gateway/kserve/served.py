@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 from forebay.compat.kserve.model_config_pb2 import ModelConfig
 from forebay.models.v1 import model_service_pb2
 from scheduler.errors import InvalidInput, ModelNotFound
-from services.gateway.direct import DirectCalls, KnownModel
+from services.gateway.direct import Calls, KnownModel
 from services.gateway.kserve import embeddings, language
 from services.gateway.kserve.port import Port
 from services.gateway.validation import MODEL_RULE, is_model
@@ -84,7 +84,7 @@ class Served:
 class Catalogue:
     """Finds models, and remembers what was worked out of each as long as it is announced unchanged."""
 
-    def __init__(self, calls: DirectCalls) -> None:
+    def __init__(self, calls: Calls) -> None:
         self._calls = calls
         self._found: dict[tuple[str, int], Served] = {}
 

@@ -10,8 +10,9 @@ from google.protobuf.message import DecodeError
 from forebay.compat.kserve import kserve_service_pb2 as contract
 from forebay.compat.kserve import kserve_service_pb2_grpc
 from scheduler.errors import ModelNotFound, Unsupported
+from services.gateway.caching.ready import ReadyResponses
 from services.gateway.caller import CallerOf
-from services.gateway.direct import DirectCalls
+from services.gateway.direct import Calls
 from services.gateway.kserve.inference import Inference
 from services.gateway.kserve.metadata import model_config, model_metadata, server_metadata
 from services.gateway.kserve.repository import (
@@ -34,11 +35,12 @@ _NO_LOG_SETTINGS: Final = "logging is set when the gateway starts"
 class KServeServicer(kserve_service_pb2_grpc.GRPCInferenceServiceServicer):
     """Called by gRPC; errors that leave a method become statuses in `services/interceptor.py`."""
 
-    def __init__(self, calls: DirectCalls, caller_of: CallerOf, repository: RepositoryControl) -> None:
+    def __init__(self, calls: Calls, caller_of: CallerOf, repository: RepositoryControl) -> None:
         self._calls = calls
         self._caller_of = caller_of
         self._repository = repository
         self._inference = Inference(calls, DOOR)
+        self._ready: ReadyResponses[contract.ModelInferResponse] = ReadyResponses()
 
     async def ServerLive(self, request: Any, context: Any) -> contract.ServerLiveResponse:
         """See the contract."""
@@ -80,7 +82,12 @@ class KServeServicer(kserve_service_pb2_grpc.GRPCInferenceServiceServicer):
         """See the contract."""
         inference = self._inference
         tenant = self._caller_of(context).tenant
-        return await inference.whole(inference.prepare(request, tenant, context.time_remaining()))
+        if (again := self._ready.find(tenant, request)) is not None:
+            return again.response
+        prepared = inference.prepare(request, tenant, context.time_remaining())
+        response = await inference.whole(prepared)
+        self._ready.keep(tenant, request, prepared.wanted, response)
+        return response
 
     # It reads and writes by itself: generated types know only generators.
     async def ModelStreamInfer(self, request_iterator: Any, context: Any) -> None:  # type: ignore[override]
@@ -100,7 +107,7 @@ class KServeServicer(kserve_service_pb2_grpc.GRPCInferenceServiceServicer):
         counted = await asyncio.gather(*(self._calls.statistics(served.known) for served in chosen))
         return contract.ModelStatisticsResponse(
             model_stats=[
-                summed(served.name, served.version, each)
+                summed(served.name, served.version, each, self._calls.cache_counts(served.known))
                 for served, each in zip(chosen, counted, strict=True)
             ]
         )

@@ -23,6 +23,7 @@ from services.gateway.kserve.language import (
     TEXT_INPUT,
     TEXT_OUTPUT,
 )
+from services.gateway.kserve.parameters import CACHED
 from services.gateway.kserve_http.bodies import Room, read_body
 from services.gateway.kserve_http.context import HttpContext
 from services.gateway.kserve_http.elements import from_bytes
@@ -125,6 +126,8 @@ def _answer(response: ModelInferResponse) -> dict[str, Any]:
     answer: dict[str, Any] = {"model_name": response.model_name, "model_version": response.model_version}
     if response.id:
         answer["id"] = response.id
+    if CACHED in response.parameters:
+        answer[CACHED] = response.parameters[CACHED].bool_param
     for output, raw in zip(response.outputs, response.raw_output_contents, strict=True):
         texts = from_bytes("BYTES", raw, output.name)
         if output.name == TEXT_OUTPUT or any(texts):

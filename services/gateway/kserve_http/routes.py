@@ -9,7 +9,7 @@ from aiohttp import web
 
 from scheduler.errors import Unsupported
 from services.gateway.caller import CallerOf, authorization
-from services.gateway.direct import DirectCalls
+from services.gateway.direct import Calls
 from services.gateway.kserve.inference import Inference
 from services.gateway.kserve.servicer import KServeServicer
 from services.gateway.kserve_http.bodies import Room
@@ -26,7 +26,7 @@ PREFIX: Final = "/v2"
 
 
 def kserve_http(
-    calls: DirectCalls,
+    calls: Calls,
     servicer: KServeServicer,
     caller_of: CallerOf,
     observe: CallObserver,

@@ -77,6 +77,10 @@ _GENERATED: Final = _object(
     model_version=_text(),
     text_output=_one_or_more("A list where `n` is over 1."),
     finish_reason=_one_or_more("stop, length or aborted, once it has ended."),
+    cached={
+        "type": "boolean",
+        "description": "True where nothing was computed for the request; absent otherwise.",
+    },
 )
 
 SCHEMAS: Final[Mapping[str, Schema]] = {

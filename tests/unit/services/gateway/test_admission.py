@@ -66,6 +66,9 @@ class Store:
     async def create(self, tasks: Sequence[NewTask]) -> tuple[list[Admission], list[PublishTicket]]:
         raise AssertionError
 
+    async def known(self, tasks: Sequence[NewTask]) -> list[Admission | None]:
+        raise AssertionError
+
     async def mark_published(self, tickets: Sequence[PublishTicket]) -> None:
         self.calls += 1
         self.done.set()

@@ -9,7 +9,7 @@ from scheduler.adapters.clock import FakeClock
 from scheduler.errors import OperatorOnly, StartupRefused, Unauthenticated
 from services.api_keys import digest_of, line_of, new_key
 from services.gateway.caller import Caller, authorization, by_key, single_tenant
-from services.gateway.key_file import MAX_FILE_BYTES, KeyFile, key_file_followed
+from services.gateway.key_file import INTERVAL_S, MAX_FILE_BYTES, KeyFile, key_file_followed
 
 KEY, OTHER = new_key(), new_key()
 
@@ -160,3 +160,45 @@ def test_without_keys_everybody_is_the_tenant_of_the_settings_and_operates() -> 
     find = single_tenant("default")
     assert find(Context()) == Caller("default", operator=True)
     authorization(find)("forebay.queues.v1.QueueService/PauseQueue", Context())
+
+
+async def test_who_the_tenants_are_is_told_at_the_start_and_after_each_change_when_the_keys_hold(
+    path: Path,
+) -> None:
+    told: list[tuple[Any, Caller | None]] = []
+
+    async def heard(tenants: Any) -> bool:
+        told.append((tenants, file.ring.caller(KEY)))
+        return True
+
+    second = new_key()
+    write(path, line_of(KEY, "acme") + "\n" + line_of(second, "acme") + "\n" + line_of(OTHER, "other"))
+    file = KeyFile(path, FakeClock(), {digest_of("own"): Caller("default")}, heard)
+    await file.tell()
+    for text in ("no key", line_of(OTHER, "other")):
+        write(path, text)
+        for _ in range(2):
+            await file.refresh()
+            await file.tell()
+    others = {"other": {digest_of(OTHER)}, "default": {""}}
+    assert told == [
+        ({"acme": {digest_of(KEY), digest_of(second)}, **others}, Caller("acme")),
+        (others, None),
+    ]
+
+
+async def test_who_the_tenants_are_is_told_until_it_is_taken_in(path: Path) -> None:
+    told = []
+
+    async def heard(tenants: Any) -> bool:
+        told.append(list(tenants))
+        return len(told) > 2
+
+    write(path, line_of(KEY, "acme"))
+    clock = FakeClock()
+    async with key_file_followed(path, clock, heard=heard):
+        for _ in range(4):
+            await clock.until_asleep()
+            clock.advance(INTERVAL_S)
+        await clock.until_asleep()
+    assert told == [["acme"]] * 3

@@ -216,6 +216,8 @@ INVALID: list[tuple[str, task_pb2.TaskSpec]] = [
     ("depends_on[1].id", _children(GOOD_ID, GOOD_ID)),
     ("depends_on[1].index", _children(1, 1)),
     ("on_parent_failure", changed(generation, on_parent_failure=4)),
+    ("cache", changed(generation, cache=5)),
+    ("cache", changed(generation, cache=-1)),
     ("inputs_from", _taking(no_tensors, *((0, "o", str(n)) for n in range(65)))),
     ("inputs_from[0].parent", _taking(template, (1, "text", "a"))),
     ("inputs_from[0].parent", _taking(template, (-1, "text", "a"))),

@@ -86,3 +86,20 @@ def test_cards_that_cannot_be_read_hide_no_others_and_those_that_stay_are_read_o
     assert again["a"] is first["a"]
     changed = read_cards([("a", card("a", digest="new").SerializeToString())], first)
     assert changed["a"][1].model.digest == "new"
+
+
+def test_what_a_model_is_comes_from_all_its_ready_runners_and_is_unknown_where_one_does_not_say() -> None:
+    one, two = card("a", answers_digest="1"), card("b", answers_digest="2")
+    both = lineup(one, two).model("m")
+    assert lineup(two, one).model("m").identity == both.identity
+    assert lineup(one, card("c", answers_digest="1")).model("m").identity == lineup(one).model("m").identity
+    loading = card("b", answers_digest="2", state=LOADING)
+    assert lineup(one, loading).model("m").identity == lineup(one).model("m").identity
+    assert len({both.identity, lineup(one).model("m").identity, lineup(two).model("m").identity}) == 3
+    assert lineup(one, card("b")).model("m").identity == b""
+    assert lineup(loading).model("m").identity == b""
+
+
+def test_a_model_draws_or_is_unsteady_when_one_of_its_ready_runners_is() -> None:
+    found = lineup(card("a", draws=True), card("b", unsteady_chats=True, state=LOADING)).model("m")
+    assert (found.draws, found.unsteady_chats) == (True, False)

@@ -46,6 +46,17 @@ async def test_higher_levels_go_first_and_of_a_level_what_came_first() -> None:
     assert all(call.sent for call in calls)
 
 
+async def test_a_call_whose_level_rose_goes_behind_those_of_its_new_level() -> None:
+    calls = [pending(1, Level.LOW), pending(2, Level.LOW), pending(3, Level.HIGH), pending(4)]
+    outgoing = waiting(*calls)
+    outgoing.raise_level(calls[1], Level.HIGH)
+    assert calls[1].wanted.priority is Level.HIGH
+    assert outgoing.count == 4
+    assert not outgoing.critical
+    assert next_message(outgoing) == [3, 2, 4, 1]
+    assert outgoing.count == 0
+
+
 async def test_the_time_that_is_left_is_told_and_never_nothing() -> None:
     late = pending(2)
     late.deadline_s = 3.0
