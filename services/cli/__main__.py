@@ -25,6 +25,7 @@ COMMANDS: Final = {
     "pause": ("pause", "Stop the start of tasks."),
     "resume": ("resume", "Take back a pause."),
     "policy": ("policy", "Show or change how tasks are ordered, limited and routed."),
+    "cache": ("cache", "The result cache: stats, purge, get, warm, advise."),
     "keys": ("keys", "API keys, by which a gateway tells tenants apart."),
     "models": ("models", "List models, or import one."),
     "runners": ("runners", "List runner processes."),

@@ -73,7 +73,9 @@ def specs_from_file(file: Path, model: str, options: Mapping[str, Any]) -> list[
         try:
             spec = ParseDict(document, TaskSpec())
         except ParseError as error:
-            raise click.BadParameter(f"task {number} of {file} is no TaskSpec: {error}") from error
+            # It goes on with the names of all fields, in Python's words.
+            what = str(error).partition("\n")[0]
+            raise click.BadParameter(f"task {number} of {file} is no TaskSpec: {what}") from error
         spec.MergeFrom(_from_flags(model or spec.model, spec, options))
         if not spec.model:
             raise click.BadParameter(f"task {number} of {file} names no model, and --model is not given")

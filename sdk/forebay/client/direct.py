@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from forebay.client import reading
 from forebay.client.answers import Choice, EmbedResult, TokenLogprob
 from forebay.client.generations import GenerateOptions, generate_input
-from forebay.client.specs import embed_input, priority_number
+from forebay.client.specs import cache_number, embed_input, priority_number
 from forebay.client.tasks import Priority, Timing, Usage
 from forebay.client.tensors import Array, to_arrays, to_tensors
 from forebay.inference.v1 import inference_service_pb2 as contract
@@ -28,6 +28,10 @@ class Execution:
     """Of the model; 0 for a model without versions."""
     timing: Timing
     """`queue_s` is from the call's arrival in the gateway until the model took it in."""
+    cached: bool = False
+    """Whether nothing was computed for this call: its answer was in the result cache, or another call's."""
+    sampled: bool = False
+    """Whether a cached answer is one of many that could have come: it was sampled without a seed."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,6 +80,7 @@ def infer_request(
     *,
     start: bool,
     end: bool,
+    cache: str = "default",
 ) -> contract.InferRequest:
     """Put a request together. Raises TypeError and ValueError for what cannot be written."""
     if isinstance(outputs, str):
@@ -89,6 +94,7 @@ def infer_request(
         priority=priority_number(priority),
         pool=pool,
         kind=kind,
+        cache=cache_number(cache),
     )
     if sequence:
         request.sequence.CopyFrom(contract.Sequence(id=sequence, start=start, end=end))
@@ -96,7 +102,14 @@ def infer_request(
 
 
 def embed_request(
-    model: str, texts: Sequence[str], normalize: bool | None, priority: Priority | str, pool: str, kind: str
+    model: str,
+    texts: Sequence[str],
+    normalize: bool | None,
+    priority: Priority | str,
+    pool: str,
+    kind: str,
+    *,
+    cache: str = "default",
 ) -> contract.EmbedRequest:
     """Put a request together. Raises TypeError and ValueError for what cannot be written."""
     return contract.EmbedRequest(
@@ -105,11 +118,18 @@ def embed_request(
         priority=priority_number(priority),
         pool=pool,
         kind=kind,
+        cache=cache_number(cache),
     )
 
 
 def generate_request(
-    model: str, options: GenerateOptions, priority: Priority | str, pool: str, kind: str
+    model: str,
+    options: GenerateOptions,
+    priority: Priority | str,
+    pool: str,
+    kind: str,
+    *,
+    cache: str = "default",
 ) -> contract.GenerateRequest:
     """Put a request together. Raises TypeError and ValueError for what cannot be written."""
     unknown = options.keys() - GenerateOptions.__annotations__.keys()
@@ -123,6 +143,7 @@ def generate_request(
         priority=priority_number(priority),
         pool=pool,
         kind=kind,
+        cache=cache_number(cache),
     )
 
 
@@ -157,4 +178,10 @@ def generate_chunk(response: contract.GenerateResponse) -> GenerateChunk:
 
 
 def _execution(execution: contract.Execution) -> Execution:
-    return Execution(execution.runner, execution.version, reading.timing(execution.timing))
+    return Execution(
+        execution.runner,
+        execution.version,
+        reading.timing(execution.timing),
+        cached=execution.cached,
+        sampled=execution.sampled,
+    )

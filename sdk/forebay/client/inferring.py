@@ -31,6 +31,7 @@ class AsyncInference:
         priority: Priority | str = Priority.NORMAL,
         pool: str = "",
         kind: str = "",
+        cache: str = "default",
         sequence: str = "",
         start: bool = False,
         end: bool = False,
@@ -39,11 +40,13 @@ class AsyncInference:
         """Run a tensor model (NAME or NAME@VERSION) now, and wait for its outputs; nothing is recorded.
 
         `outputs` names those that are wanted (default: all). What has the same `kind` meets the same runner where the
-        policy routes by consistent hash. A model with state takes the id of a `sequence`, which a
-        call with `start` begins and one with `end` ends; calls of sequences are never made again by themselves.
+        policy routes by consistent hash. `cache` is what the call wants of the result cache: default, bypass (computed,
+        nothing kept), refresh (computed anew and kept) or only (NotFound when it is not there). A model with state
+        takes the id of a `sequence`, which a call with `start` begins and one with `end` ends; calls of sequences are
+        never made again by themselves.
         """
         request = direct.infer_request(
-            model, tensors, outputs, priority, pool, kind, sequence, start=start, end=end
+            model, tensors, outputs, priority, pool, kind, sequence, start=start, end=end, cache=cache
         )
         limit_s = self._limit(timeout_s)
         return direct.infer_answer(
@@ -59,10 +62,11 @@ class AsyncInference:
         priority: Priority | str = Priority.NORMAL,
         pool: str = "",
         kind: str = "",
+        cache: str = "default",
         timeout_s: float | None = None,
     ) -> EmbedAnswer:
-        """Turn texts into vectors now, and wait for them; nothing is recorded. `kind`: see `infer`."""
-        request = direct.embed_request(model, texts, normalize, priority, pool, kind)
+        """Turn texts into vectors now, and wait for them; nothing is recorded. `kind`, `cache`: see `infer`."""
+        request = direct.embed_request(model, texts, normalize, priority, pool, kind, cache=cache)
         return direct.embed_answer(await self._calls.unary(methods.EMBED, request, self._limit(timeout_s)))
 
     async def generate(
@@ -72,14 +76,16 @@ class AsyncInference:
         priority: Priority | str = Priority.NORMAL,
         pool: str = "",
         kind: str = "",
+        cache: str = "default",
         timeout_s: float | None = None,
         **options: Unpack[GenerateOptions],
     ) -> AsyncGenerator[GenerateChunk, None]:
         """Generate text now, and yield it as it is generated; nothing is recorded, and leaving off stops the work.
 
-        Options: see GenerateOptions. `kind`: see `infer`. `timeout_s` bounds the whole (default: five minutes).
+        Options: see GenerateOptions. `kind` and `cache`: see `infer`. `timeout_s` bounds the whole (default: five
+        minutes).
         """
-        request = direct.generate_request(model, options, priority, pool, kind)
+        request = direct.generate_request(model, options, priority, pool, kind, cache=cache)
         limit_s = direct.GENERATE_S if timeout_s is None else timeout_s
         async with aclosing(self._calls.stream(methods.GENERATE, request, limit_s)) as answers:
             async for answer in answers:
@@ -103,6 +109,7 @@ class Inference:
         priority: Priority | str = Priority.NORMAL,
         pool: str = "",
         kind: str = "",
+        cache: str = "default",
         sequence: str = "",
         start: bool = False,
         end: bool = False,
@@ -117,6 +124,7 @@ class Inference:
                 priority=priority,
                 pool=pool,
                 kind=kind,
+                cache=cache,
                 sequence=sequence,
                 start=start,
                 end=end,
@@ -133,6 +141,7 @@ class Inference:
         priority: Priority | str = Priority.NORMAL,
         pool: str = "",
         kind: str = "",
+        cache: str = "default",
         timeout_s: float | None = None,
     ) -> EmbedAnswer:
         """Turn texts into vectors now, and wait for them."""
@@ -144,6 +153,7 @@ class Inference:
                 priority=priority,
                 pool=pool,
                 kind=kind,
+                cache=cache,
                 timeout_s=timeout_s,
             )
         )
@@ -155,12 +165,13 @@ class Inference:
         priority: Priority | str = Priority.NORMAL,
         pool: str = "",
         kind: str = "",
+        cache: str = "default",
         timeout_s: float | None = None,
         **options: Unpack[GenerateOptions],
     ) -> Iterator[GenerateChunk]:
         """Generate text now, and yield it as it is generated; see AsyncInference.generate."""
         return iterate(
             self._client.generate(
-                model, priority=priority, pool=pool, kind=kind, timeout_s=timeout_s, **options
+                model, priority=priority, pool=pool, kind=kind, cache=cache, timeout_s=timeout_s, **options
             )
         )

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Final, Generic, Protocol, Self, TypeVar
 
+from forebay.cache.v1 import cache_service_pb2 as cache
 from forebay.inference.v1 import inference_service_pb2 as inference
 from forebay.models.v1 import model_service_pb2 as models
 from forebay.queues.v1 import queue_service_pb2 as queues
@@ -122,3 +123,15 @@ _INFERENCE: Final = "forebay.inference.v1.InferenceService"
 INFER: Final = Method(f"{_INFERENCE}/Infer", inference.InferRequest, inference.InferResponse)
 EMBED: Final = Method(f"{_INFERENCE}/Embed", inference.EmbedRequest, inference.EmbedResponse)
 GENERATE: Final = Method(f"{_INFERENCE}/Generate", inference.GenerateRequest, inference.GenerateResponse)
+
+_CACHE: Final = "forebay.cache.v1.CacheService"
+
+CACHE_STATS: Final = Method(
+    f"{_CACHE}/GetCacheStats", cache.GetCacheStatsRequest, cache.GetCacheStatsResponse
+)
+PURGE_CACHE: Final = Method(f"{_CACHE}/PurgeCache", cache.PurgeCacheRequest, cache.PurgeCacheResponse)
+GET_CACHED: Final = Method(
+    f"{_CACHE}/GetCachedAnswer", cache.GetCachedAnswerRequest, cache.GetCachedAnswerResponse
+)
+WARM_CACHE: Final = Method(f"{_CACHE}/WarmCache", cache.WarmCacheRequest, cache.WarmCacheResponse)
+ADVISE_CACHE: Final = Method(f"{_CACHE}/AdviseCache", cache.AdviseCacheRequest, cache.AdviseCacheResponse)

@@ -95,6 +95,7 @@ def info(task: Task) -> TaskInfo:
         uncharged_attempts=task.uncharged_attempts,
         replay_of=task.replay_of,
         schedule=task.schedule,
+        cached=task.cached,
     )
 
 

@@ -11,7 +11,7 @@ from forebay.client.generations import GenerateOptions, generate_input
 from forebay.client.tasks import Priority, TaskRef, task_id
 from forebay.client.tensors import to_tensors
 from forebay.tasks.v1.inputs_pb2 import EmbedInput, TensorInput
-from forebay.tasks.v1.task_pb2 import ParentFailurePolicy, TaskSpec
+from forebay.tasks.v1.task_pb2 import CacheMode, ParentFailurePolicy, TaskSpec
 from forebay.tasks.v1.task_pb2 import Priority as WirePriority
 
 PRIORITIES: Final[dict[Priority, WirePriority.ValueType]] = {
@@ -24,6 +24,12 @@ ON_PARENT_FAILURE: Final[dict[str, ParentFailurePolicy.ValueType]] = {
     "fail": ParentFailurePolicy.PARENT_FAILURE_POLICY_FAIL,
     "run": ParentFailurePolicy.PARENT_FAILURE_POLICY_RUN,
     "cancel": ParentFailurePolicy.PARENT_FAILURE_POLICY_CANCEL,
+}
+CACHE_MODES: Final[dict[str, CacheMode.ValueType]] = {
+    "default": CacheMode.CACHE_MODE_DEFAULT,
+    "bypass": CacheMode.CACHE_MODE_BYPASS,
+    "refresh": CacheMode.CACHE_MODE_REFRESH,
+    "only": CacheMode.CACHE_MODE_ONLY,
 }
 _GENERATE_OPTIONS: Final = tuple(
     name for name in GenerateOptions.__annotations__ if name not in ("prompt", "messages")
@@ -65,6 +71,9 @@ class TaskOptions(GenerateOptions, total=False):
     `depends_on` where a prompt or message says {{summary}}; `{"x": (0, "y")}` makes its output tensor y the input x."""
     idempotency_key: str
     """Same key and same task: the task that exists is returned. The client makes one up when there is none."""
+    cache: str
+    """What it wants of the result cache: default, bypass (executed, nothing kept), refresh (executed anew and kept) or
+    only (answered from it, or refused with NotFound)."""
     labels: Mapping[str, str]
     """For people and filters."""
 
@@ -92,6 +101,8 @@ def task_spec(model: str, **options: Unpack[TaskOptions]) -> TaskSpec:
         idempotency_key=options.get("idempotency_key", ""),
         labels=options.get("labels"),
     )
+    if "cache" in options:
+        spec.cache = cache_number(options["cache"])
     if "tensors" in options or "texts" in options:
         misplaced = [name for name in _GENERATE_OPTIONS if name in options]
         if misplaced:
@@ -120,6 +131,13 @@ def priority_number(priority: Priority | str) -> WirePriority.ValueType:
         return PRIORITIES[Priority(priority)]
     except ValueError:
         raise ValueError(f"priority {priority!r} is none of {', '.join(Priority)}") from None
+
+
+def cache_number(mode: str) -> CacheMode.ValueType:
+    """Return what a request wants of the result cache as the contract has it. Raises ValueError."""
+    if mode not in CACHE_MODES:
+        raise ValueError(f"cache {mode!r} is none of {', '.join(CACHE_MODES)}")
+    return CACHE_MODES[mode]
 
 
 def _set_times(spec: TaskSpec, options: TaskOptions) -> None:

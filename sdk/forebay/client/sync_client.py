@@ -8,6 +8,7 @@ from typing import Self, Unpack
 from opentelemetry.trace import TracerProvider
 
 from forebay.client.async_client import AsyncClient
+from forebay.client.cache import Cache
 from forebay.client.dead_letters import DeadLetters
 from forebay.client.errors import ForebayClientError
 from forebay.client.explaining import Explanation
@@ -66,6 +67,8 @@ class Client(Inference):
         """The models that can be served, and loading and unloading them."""
         self.schedules = Schedules(self._client.schedules)
         """Tasks that recur."""
+        self.cache = Cache(self._client.cache)
+        """The result cache, as the gateway at this address has it."""
 
     def submit(self, model: str, **options: Unpack[TaskOptions]) -> TaskHandle:
         """Submit one task. When this returns, the task is safe. Options: see TaskOptions."""

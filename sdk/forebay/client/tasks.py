@@ -120,6 +120,8 @@ class TaskInfo:
     """The dead letter that it repeats."""
     schedule: str = ""
     """The schedule that made it."""
+    cached: bool = False
+    """Whether nothing was executed for it: its result was in the result cache, or another task's or call's."""
 
     @property
     def done(self) -> bool:

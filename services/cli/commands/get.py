@@ -86,7 +86,7 @@ def show(task: "TaskInfo", awaited: Sequence[str] = ()) -> None:
             ("pool", task.pool),
             ("labels", render.labels(task.labels)),
             ("attempt", _attempt(task)),
-            ("runner", task.runner),
+            ("runner", task.runner or ("none: answered from the result cache" if task.cached else "")),
             *(("waits for" if not number else "", reason) for number, reason in enumerate(awaited)),
             ("not before", task.not_before),
             ("deadline", task.deadline),

@@ -85,6 +85,11 @@ if TYPE_CHECKING:
     "--idempotency-key",
     help="Same key and same task: the task that exists. With --count, -1, -2, … follow it.",
 )
+@click.option(
+    "--cache",
+    type=click.Choice(("default", "bypass", "refresh", "only")),
+    help="What it wants of the result cache. Default: default.",
+)
 @click.option("--count", type=click.IntRange(1), default=1, help="Submit it so many times.")
 @generation_options
 @click.option("--wait", is_flag=True, help="Wait for the end and show what came out.")

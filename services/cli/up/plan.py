@@ -129,18 +129,24 @@ def lay_out(
     variables: Mapping[str, str],
     redis: Embedded | None,
     broker: Embedded | None,
+    cache: Embedded | None = None,
     own_key: str = "",
 ) -> Plan:
     """Lay out every process of the platform on this machine.
 
     `variables` are the FOREBAY_* settings of file and environment; `redis` and `broker` are the embedded servers,
-    None where an external one is used. `own_key` is the API key that `up` shows the gateway, which gets the digest.
+    None where an external one is used; `cache` is that of the result cache, None where it has
+    another or none. `own_key` is the API key that `up` shows the gateway, which gets the digest.
     """
     embedded = []
     if redis:
         embedded.append(ProcessSpec("valkey", redis.command, RedisAnswers(redis.url), grace_s=10.0))
     if broker:
         embedded.append(ProcessSpec("pulsar-lite", broker.command, BrokerAnswers(broker.url), damage=DAMAGED))
+    after = tuple(spec.name for spec in embedded)
+    if cache:
+        # Nobody waits for it: a cache that is away costs answers that are computed.
+        embedded.append(ProcessSpec("valkey-cache", cache.command, RedisAnswers(cache.url)))
     redis_url = redis.url if redis else external.redis_url
     broker_url = broker.url if broker else external.broker_url
     shared = {**variables, "FOREBAY_REDIS_URL": redis_url, "FOREBAY_BROKER_URL": broker_url}
@@ -149,12 +155,13 @@ def lay_out(
         shared |= {"FOREBAY_BROKER_ADMIN_URL": "", "FOREBAY_BROKER_SUBSCRIPTION": "shared"}
     else:
         shared["FOREBAY_BROKER_ADMIN_URL"] = external.broker_admin
+    if cache:
+        shared["FOREBAY_CACHE_REDIS_URL"] = cache.url
     shared["FOREBAY_TELEMETRY_OTLP_ENDPOINT"] = external.otlp_endpoint
     # A folder called `services` where the user happens to stand must not be taken for ours.
     shared["PYTHONSAFEPATH"] = "1"
     for section in ("GATEWAY", "SCHEDULER", "RUNNER"):
         shared[f"FOREBAY_{section}_GRACE_S"] = f"{settings.grace_s:g}"
-    after = tuple(spec.name for spec in embedded)
 
     # A secret of the user's own is among the variables.
     secret = {} if variables.get(SECRET_VARIABLE) else {SECRET_VARIABLE: _secret_file(settings)}

@@ -16,6 +16,14 @@ from scheduler.errors import StartupRefused
 from services.api_keys import new_key
 from services.cli.settings import EXPLICIT, ServerSettings, UpSettings, default_data
 from services.cli.up import lock, ports, servers_file
+from services.cli.up.cache_tiers import (
+    DISK_FOLDER,
+    REDIS_URL,
+    SERVER,
+    cache_settings,
+    embedded_cache,
+    with_disk,
+)
 from services.cli.up.fleet import Fleet
 from services.cli.up.log_keeper import BROKER, LogKeeper
 from services.cli.up.plan import Addresses, Embedded, Plan, lay_out
@@ -89,6 +97,10 @@ def prepare(
     host = settings.host
     ports.refuse_taken(host, [(settings.grpc_port, "--grpc-port"), (settings.http_port, "--http-port")])
     scheduler, agent, broker_port = ports.pick("127.0.0.1", 3)
+    kept = cache_settings(variables)
+    kept.check(external.redis_url)
+    cache = embedded_cache(kept, variables, data)
+    variables = with_disk(kept, variables, data)
     redis = broker = None
     if not external.redis_url:
         (data / "valkey").mkdir(exist_ok=True)
@@ -105,7 +117,12 @@ def prepare(
         agent=f"127.0.0.1:{agent}",
     )
     return lay_out(
-        settings, external, addresses, variables=variables, redis=redis, broker=broker, own_key=own_key
+        *(settings, external, addresses),
+        variables=variables,
+        redis=redis,
+        broker=broker,
+        cache=cache,
+        own_key=own_key,
     )
 
 
@@ -155,7 +172,13 @@ def introduce(plan: Plan, settings: UpSettings, data: Path, say: Say) -> None:
     say("logs", f"{data / 'logs'}{'/'}*.log")
     say("records", plan.redis_url + ("" if "valkey" in names else " (external)"))
     say("log", plan.broker_url + ("" if "pulsar-lite" in names else " (external)"))
-    say("grpc", f"{plan.addresses.grpc} (tasks, inference, KServe v2, queues, models, health, reflection)")
+    if cache_settings(plan.variables).enabled:
+        redis = "embedded" if SERVER in names else "external" if plan.variables.get(REDIS_URL) else "none"
+        say("cache", f"memory, redis ({redis}), disk ({plan.variables.get(DISK_FOLDER) or 'none'})")
+    say(
+        "grpc",
+        f"{plan.addresses.grpc} (tasks, inference, KServe v2, queues, models, cache, health, reflection)",
+    )
     say("http", f"http://{plan.addresses.http} (/v2, /docs, /metrics, /healthz, /readyz)")
     for model in settings.models:
         name, _, path = model.partition("=")

@@ -89,3 +89,11 @@ def test_vectors_are_an_array_with_what_was_read_of_each_text() -> None:
 def test_a_call_whose_runner_went_is_not_made_again_by_itself() -> None:
     assert transient(Unavailable("away", reason="MODEL_NOT_READY", retry_after_s=1.0))
     assert not transient(Unavailable("gone", reason="RUNNER_GONE", retry_after_s=1.0))
+
+
+def test_a_task_says_whether_anything_was_executed_for_it() -> None:
+    ended = TaskState.TASK_STATE_SUCCEEDED
+    assert [reading.info(Task(id="t", state=ended, cached=cached)).cached for cached in (True, False)] == [
+        True,
+        False,
+    ]

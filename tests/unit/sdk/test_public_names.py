@@ -4,7 +4,9 @@ import sys
 from pathlib import Path
 
 import forebay.client
+from forebay.cache.v1.cache_service_pb2 import DESCRIPTOR as CACHE
 from forebay.client import AsyncClient, Client, methods
+from forebay.client.cache import AsyncCache, Cache
 from forebay.client.dead_letters import AsyncDeadLetters, DeadLetters
 from forebay.client.repository import AsyncRepository, Repository
 from forebay.client.schedules import AsyncSchedules, Schedules
@@ -23,6 +25,8 @@ PolicyLimit Priority QueueInfo QuotaViolation ReplaySummary RepositoryInfo Resou
 ScheduleInfo SubmitManyError TaskEvent TaskFailedError TaskHandle TaskInfo TaskOptions TaskRef TaskState
 TenantLoad TensorInfo Timing TokenLogprob TopLogprob Unauthenticated Unavailable Usage WaitReason
 task_spec to_array to_tensor
+CacheAdvice CacheForetold CacheHeld CacheModelUse CacheNamespace CachePurged
+CacheStats CacheSuggestion CacheTier CacheTierSettings CachedAnswer KeptAnswer Warmed
 """.split()
 
 METHODS = """
@@ -56,18 +60,19 @@ def test_both_clients_have_the_same_methods_with_the_same_parameters() -> None:
 def test_their_parts_have_the_same_methods_with_the_same_parameters() -> None:
     assert public(DeadLetters) == public(AsyncDeadLetters)
     assert public(Schedules) == public(AsyncSchedules)
+    assert public(Cache) == public(AsyncCache)
     assert public(Repository) == public(AsyncRepository)
 
 
 def test_every_method_exists_in_the_contract_with_these_messages() -> None:
     known = {
         f"{service.full_name}/{method.name}": (method.input_type, method.output_type)
-        for file in (TASKS, SCHEDULES, QUEUES, MODELS, INFERENCE)
+        for file in (TASKS, SCHEDULES, QUEUES, MODELS, INFERENCE, CACHE)
         for service in file.services_by_name.values()
         for method in service.methods
     }
     used = [method for method in vars(methods).values() if isinstance(method, methods.Method)]
-    assert len(used) == 33
+    assert len(used) == 38
     for method in used:
         assert known[method.name] == (method.request.DESCRIPTOR, method.response.DESCRIPTOR)
 

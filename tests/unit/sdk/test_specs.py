@@ -7,7 +7,7 @@ import pytest
 from forebay.client import Priority, TaskOptions, task_spec, to_array, to_tensor
 from forebay.client.generations import GenerateOptions
 from forebay.tasks.v1.inputs_pb2 import GenerateInput, JsonObject, PlainText, Tensor
-from forebay.tasks.v1.task_pb2 import ParentFailurePolicy, TaskSpec
+from forebay.tasks.v1.task_pb2 import CacheMode, ParentFailurePolicy, TaskSpec
 from forebay.tasks.v1.task_pb2 import Priority as WirePriority
 
 
@@ -250,6 +250,15 @@ def test_a_choice_that_does_not_exist_is_refused_here() -> None:
         task_spec("m", prompt="x", on_parent_failure="explode")
     with pytest.raises(ValueError, match="not_before has no time zone"):
         task_spec("m", prompt="x", not_before=datetime(2030, 1, 1))
+
+
+def test_what_a_task_wants_of_the_cache_is_written_and_a_word_that_means_nothing_refused() -> None:
+    words = [word.removeprefix("CACHE_MODE_").lower() for word in CacheMode.keys()]
+    for number, word in enumerate(words[1:], start=1):
+        assert task_spec("m", prompt="p", cache=word).cache == number
+    assert not task_spec("m", prompt="p").cache
+    with pytest.raises(ValueError, match="always"):
+        task_spec("m", prompt="p", cache="always")
 
 
 def test_a_time_that_is_a_text_is_refused_by_name() -> None:

@@ -64,8 +64,9 @@ def test_flags_override_the_file_and_leave_the_rest(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["", "[]", "3", '[{"no": "field"}]', "{", '{"generate": {"prompt": "x"}}'])
 def test_a_file_that_holds_no_tasks_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "t.json").write_text(text)
-    with pytest.raises(click.BadParameter):
+    with pytest.raises(click.BadParameter) as refused:
         specs_from_file(tmp_path / "t.json", "", {})
+    assert "\n" not in refused.value.message
 
 
 def test_tensors_are_loaded_but_never_unpickled(tmp_path: Path) -> None:
