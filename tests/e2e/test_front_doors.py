@@ -68,6 +68,7 @@ def get(url: str) -> str:
 
 def test_grpcurl_lists_every_service_without_a_proto_file(ask: Grpcurl) -> None:
     assert ask("list").split() == [
+        "forebay.cache.v1.CacheService",
         "forebay.inference.v1.InferenceService",
         "forebay.models.v1.ModelService",
         "forebay.queues.v1.QueueService",
