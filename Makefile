@@ -13,7 +13,7 @@ EXTRAS ?= cpu,dev
 UV_VERSION := 0.13.8
 
 BIN := .venv/bin
-PACKAGES := $(wildcard services scheduler inference observability sdk tests benchmarks examples)
+PACKAGES := $(wildcard services scheduler inference cache observability sdk tests benchmarks examples)
 FAST_TESTS := $(wildcard tests/unit tests/property)
 SERVER_TESTS := $(wildcard tests/conformance tests/simulation tests/integration tests/e2e tests/fault)
 comma := ,
@@ -150,6 +150,19 @@ bench-embeddings: $(STAMP) ## Measure the bare embedding engine against ONNX Run
 .PHONY: bench-embed
 bench-embed: $(STAMP) ## Measure embeddings through the whole platform, with ONNX Runtime in one process beside it
 	$(BIN)/python -m benchmarks.bench_embed
+
+.PHONY: bench-cache
+bench-cache: ## Measure the result cache: keys, look-ups, hits beside an empty call, misses, and what it saves
+	@$(MAKE) --no-print-directory setup EXTRAS='$(EXTRAS),bench'
+	$(BIN)/python -m benchmarks.bench_cache_key
+	$(BIN)/python -m benchmarks.bench_cache_tiers
+	$(BIN)/python -m benchmarks.bench_cache
+	$(BIN)/python -m benchmarks.bench_cache_zipf
+	$(BIN)/python -m benchmarks.bench_cache_miss
+
+.PHONY: bench-cache-restart
+bench-cache-restart: $(STAMP) ## Measure how a cold tier of MIB (default 1024) comes back after a restart
+	$(BIN)/python -m benchmarks.bench_cache_restart --mib $(or $(MIB),1024)
 
 .PHONY: bench-idle
 bench-idle: $(STAMP) ## Measure what the platform costs while nothing happens
